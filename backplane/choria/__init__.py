@@ -1,0 +1,1 @@
+"""Choria messages, filters and DDLs: pure, no Twisted, no sockets, no clock."""

@@ -1,0 +1,1 @@
+"""An operator on the network: discover, request, account."""

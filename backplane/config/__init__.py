@@ -1,0 +1,1 @@
+"""Configuration files of services and clients: pure."""

@@ -1,0 +1,122 @@
+"""What an application may provide to be managed. Every part may be left out.
+
+A method may be plain, return a Deferred, or be a coroutine. A plain method
+that blocks the reactor should be marked :func:`blocking`; it is then called in
+a thread.
+"""
+
+# zope interfaces declare methods without self.
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+from zope.interface import Attribute, Interface
+
+__all__ = [
+    "DataItem",
+    "IConfigProvider",
+    "IHealthCheckable",
+    "IInfoSource",
+    "ILogLevelSetable",
+    "IPausable",
+    "IStopable",
+    "LogLevel",
+    "blocking",
+]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class LogLevel(enum.IntEnum):
+    """The four levels that a backplane knows; numbers as in the Go backplane."""
+
+    DEBUG = 1
+    INFO = 2
+    WARN = 3
+    CRITICAL = 4
+
+
+@attrs.frozen
+class DataItem:
+    """Data for Choria's data adapters.
+
+    :ivar data: UTF-8 text, as ``bytes`` or ``str``, at least one character.
+        Binary data must be encoded by the application, for example in base64.
+    :ivar destination: NATS subject; by default the registration subject of the
+        service's collective.
+    """
+
+    data: bytes | str
+    destination: str | None = None
+
+
+class IPausable(Interface):
+    """A circuit breaker. Enables ``pause``, ``resume`` and ``flip``."""
+
+    def pause():
+        """Stop taking work."""
+
+    def resume():
+        """Take work again."""
+
+    def flip():
+        """Pause if running, resume if paused."""
+
+    def paused():
+        """Return ``True`` while paused."""
+
+
+class IHealthCheckable(Interface):
+    """Enables ``health``."""
+
+    def health_check():
+        """Return ``(result, ok)``: anything that JSON can hold, and a bool."""
+
+
+class IStopable(Interface):
+    """Enables ``shutdown``."""
+
+    def shutdown():
+        """End the application. Called some seconds after the request."""
+
+
+class ILogLevelSetable(Interface):
+    """Enables ``debuglvl``, ``infolvl``, ``warnlvl`` and ``critlvl``."""
+
+    def set_log_level(level):
+        """Set the application's level to a :class:`LogLevel`."""
+
+    def get_log_level():
+        """Return the present :class:`LogLevel`."""
+
+
+class IInfoSource(Interface):
+    """The application's facts and version, for ``info`` and for filters."""
+
+    def fact_data():
+        """Return a mapping, or anything with ``attrs``, dataclass or ``__dict__`` fields."""
+
+    def version():
+        """Return the application's version as text."""
+
+
+class IConfigProvider(Interface):
+    """Configuration of a management; ``StandardConfiguration`` is the one we provide."""
+
+    name = Attribute("Application name, ``^[a-z0-9]+$``.")
+    brokers = Attribute("Sequence of broker addresses, ``host:port`` or URL.")
+    logfile = Attribute("File for the backplane's own log, or None.")
+    loglevel = Attribute("``debug``, ``info``, ``warn``, ``error`` or ``critical``.")
+    tls = Attribute("TLS settings, or None for the insecure mode.")
+    auth = Attribute("Who may do what.")
+
+
+def blocking(method: _Function) -> _Function:
+    """Mark a method as one that blocks, so that it is called in a thread."""
+    method.__backplane_blocking__ = True  # type: ignore[attr-defined]
+    return method

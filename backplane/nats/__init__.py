@@ -1,0 +1,1 @@
+"""A NATS client for Twisted. Imports nothing else of the backplane."""

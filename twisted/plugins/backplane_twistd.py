@@ -1,0 +1,8 @@
+from twisted.application.service import ServiceMaker
+
+backplane = ServiceMaker(
+    "backplane",
+    "backplane.tap",
+    "Choria management backplane for an application",
+    "backplane",
+)

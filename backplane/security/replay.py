@@ -60,6 +60,16 @@ class Verdict(enum.Enum):
     set back): it must be refused, with a reply."""
 
 
+class _Share:
+    """How many live requests a caller has; one object, so one copy of his name."""
+
+    __slots__ = ("caller_id", "count")
+
+    def __init__(self, caller_id: str) -> None:
+        self.caller_id = caller_id
+        self.count = 0
+
+
 class ReplayMemory:
     """Remembers requests until they are no longer valid.
 
@@ -79,8 +89,8 @@ class ReplayMemory:
         self._max_per_caller = max_per_caller
         self._known: set[bytes] = set()
         # Those that count against the shares, soonest end first.
-        self._live: list[tuple[float, bytes, str]] = []
-        self._share: dict[str, int] = {}
+        self._live: list[tuple[float, bytes, _Share]] = []
+        self._shares: dict[str, _Share] = {}
         # Those that are over but kept for the case that the clock goes back.
         self._over: deque[tuple[float, bytes]] = deque()
         # The latest end of anything that was forgotten.
@@ -95,7 +105,8 @@ class ReplayMemory:
 
     def share_of(self, caller_id: str) -> int:
         """Return how many of a caller's requests count against his share."""
-        return self._share.get(caller_id, 0)
+        share = self._shares.get(caller_id)
+        return share.count if share is not None else 0
 
     def check(
         self, digest: bytes, caller_id: str, valid_until: float, now: float, change: bool
@@ -126,18 +137,18 @@ class ReplayMemory:
             self.refused += 1
             return Verdict.UNCERTAIN if uncertain else Verdict.FULL
         self._known.add(digest)
-        heapq.heappush(self._live, (valid_until, digest, caller_id))
-        self._share[caller_id] = self.share_of(caller_id) + 1
+        share = self._shares.setdefault(caller_id, _Share(caller_id))
+        share.count += 1
+        # Digests differ, so that the heap never compares shares.
+        heapq.heappush(self._live, (valid_until, digest, share))
         return Verdict.FRESH
 
     def _expire(self, now: float) -> None:
         while self._live and self._live[0][0] <= now:
-            valid_until, digest, caller_id = heapq.heappop(self._live)
-            share = self._share[caller_id] - 1
-            if share:
-                self._share[caller_id] = share
-            else:
-                del self._share[caller_id]
+            valid_until, digest, share = heapq.heappop(self._live)
+            share.count -= 1
+            if not share.count:
+                del self._shares[share.caller_id]
             self._over.append((valid_until, digest))
         while self._over and (len(self._over) > self._max_total or self._over[0][0] <= now - GRACE):
             valid_until, digest = self._over.popleft()

@@ -50,11 +50,13 @@ class Overdue(CallError):
 
     :ivar method: its name.
     :ivar age: seconds since it was called.
+    :ivar left: where a thread was left: fires when it returns after all.
     """
 
-    def __init__(self, method: str, age: float) -> None:
+    def __init__(self, method: str, age: float, left: Deferred[None] | None = None) -> None:
         self.method = method
         self.age = age
+        self.left = left
         super().__init__(f"{method} has not returned after {age:.0f} s")
 
 
@@ -90,6 +92,7 @@ class _Running:
     deadline: IDelayedCall | None = None
     overdue: bool = False
     done: bool = False
+    left: Deferred[None] | None = None
 
 
 class MethodCalls:
@@ -203,10 +206,14 @@ class MethodCalls:
         waiters, running.waiters = running.waiters, []
         for waiter in waiters:
             waiter.callback(result)
+        if running.left is not None:
+            running.left.callback(None)
 
     def _overdue(self, running: _Running) -> None:
         running.overdue = True
-        self._abandon(running, Failure(Overdue(running.method, self._age(running))))
+        if running.threaded:
+            running.left = Deferred()
+        self._abandon(running, Failure(Overdue(running.method, self._age(running), running.left)))
 
     def _abandon(self, running: _Running, why: Failure) -> None:
         """Tell the waiters and end the call, as far as it can be ended."""

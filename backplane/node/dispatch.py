@@ -1,0 +1,236 @@
+"""From an accepted request to the text of its reply.
+
+Actions run with a deadline of the agent's timeout less one second, so that a
+caller hears of a hung one before he gives up. Actions that change something
+run one at a time: while one has not returned, the next is refused at once, by
+name. Reads go on beside it.
+
+Source: mcorpc requests and replies, status codes, order of the checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeGuard
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from backplane.choria import rpc
+from backplane.choria.ddl import check_inputs
+from backplane.choria.message import Request
+from backplane.choria.rpc import ActionError, StatusCode
+from backplane.logs import printable
+from backplane.node.agent import Action, ActionRequest, Agent, PlainAgent
+from backplane.node.calling import CallError, Overdue, ThreadRunner
+from backplane.security.roles import Role
+
+__all__ = ["DENIED", "Dispatcher"]
+
+DENIED: Final = "You are not authorized to call this agent or action."
+
+MAX_RUNNING: Final = 500
+"""Requests whose actions may be under way together; more than that is a flood."""
+
+MAX_ERROR: Final = 300
+"""Characters of an application's error text that a caller is shown."""
+
+
+@attrs.frozen
+class _Change:
+    agent: str
+    action: str
+    caller_id: str
+    started: float
+
+
+class Dispatcher:
+    """Runs the actions of agents.
+
+    :param agents: by name.
+    :param clock: for deadlines.
+    :param threads: runs actions marked blocking.
+    """
+
+    def __init__(
+        self,
+        agents: Mapping[str, Agent],
+        clock: IReactorTime,
+        threads: ThreadRunner,
+        log: Logger,
+    ) -> None:
+        self._agents = agents
+        self._clock = clock
+        self._threads = threads
+        self._log = log
+        self._change: _Change | None = None
+        self._running: set[Deferred[Any]] = set()
+
+    @property
+    def running(self) -> int:
+        """How many actions are under way."""
+        return len(self._running)
+
+    def is_change(self, agent: str, body: bytes) -> bool:
+        """Say whether this body asks for an action that changes something."""
+        try:
+            asked = rpc.decode_request(body)
+        except ActionError:
+            return False
+        found = self._agents[agent].actions().get(asked.action) if agent in self._agents else None
+        return found is not None and found.changes
+
+    def dispatch(self, request: Request, body: bytes, role: Role | None) -> Deferred[str | None]:
+        """Run the action that ``body`` asks for.
+
+        :returns: the reply body, or ``None`` for silence; never fails.
+        """
+        agent = self._agents[request.agent]
+        if isinstance(agent, PlainAgent):
+            return succeed(agent.answer(body))
+        name = ""
+        try:
+            asked = rpc.decode_request(body)
+            name = asked.action
+            found = agent.actions().get(name)
+            if found is None:
+                raise ActionError(
+                    f"Unknown action {printable(name)} for agent {request.agent}",
+                    StatusCode.UNKNOWN_ACTION,
+                )
+            if asked.agent != request.agent or role is None or role < found.role:
+                self._log.info(
+                    "{caller} may not call {agent}#{action}",
+                    caller=printable(request.caller_id),
+                    agent=request.agent,
+                    action=name,
+                )
+                raise ActionError(DENIED)
+            data = check_inputs(found.declaration, asked.data) if found.checked else asked.data
+        except ActionError as error:
+            done: Deferred[Any] = Deferred()
+            done.errback(Failure(error))
+        else:
+            done = self._run(agent, found, _action_request(request, name, data))
+        done.addCallback(lambda result: rpc.encode_reply(name, StatusCode.OK, "OK", result))
+        return done.addErrback(self._failed, request, name)
+
+    def cancel(self) -> None:
+        """Cancel the actions under way; for stopping."""
+        for running in list(self._running):
+            running.cancel()
+
+    def _run(self, agent: Agent, action: Action, request: ActionRequest) -> Deferred[Any]:
+        if len(self._running) >= MAX_RUNNING:
+            return _refused(f"{len(self._running)} requests are under way already")
+        if action.changes:
+            if self._change is not None:
+                change = self._change
+                age = self._clock.seconds() - change.started
+                return _refused(
+                    f"{change.action}, asked by {change.caller_id} {age:.0f} s ago, "
+                    "has not returned"
+                )
+            self._change = _Change(
+                request.agent, request.action, request.caller_id, self._clock.seconds()
+            )
+        threaded = bool(getattr(action.run, "__backplane_blocking__", False))
+        if threaded:
+            call = self._threads(lambda: action.run(request))
+        else:
+            call = maybeDeferred(action.run, request)
+
+        def abandon() -> None:
+            # A thread cannot be cancelled; it is left, and its change stays under way.
+            if not threaded:
+                call.cancel()
+
+        answer: Deferred[Any] = Deferred(lambda cancelled: abandon())
+        self._running.add(answer)
+        deadline = max(1.0, agent.metadata.timeout - 1.0)
+
+        def give_up() -> None:
+            self._running.discard(answer)
+            text = f"{action.name} has not returned after {deadline:.0f} s"
+            answer.errback(Failure(ActionError(text, StatusCode.UNKNOWN_ERROR)))
+            abandon()
+
+        overdue = self._clock.callLater(deadline, give_up)
+
+        def returned(result: object) -> None:
+            if action.changes:
+                left = result.value.left if _is_overdue(result) else None
+                if left is None:
+                    self._change = None
+                else:
+                    left.addCallback(self._change_returned)
+            self._running.discard(answer)
+            if overdue.active():
+                overdue.cancel()
+            if not answer.called:
+                answer.callback(result)
+            elif isinstance(result, Failure) and not result.check(CancelledError):
+                self._log.failure(
+                    "{agent}#{action} failed after its deadline",
+                    result,
+                    agent=request.agent,
+                    action=request.action,
+                )
+
+        call.addBoth(returned)
+        return answer
+
+    def _change_returned(self, result: object) -> None:
+        self._change = None
+
+    def _failed(self, failure: Failure, request: Request, action: str) -> str:
+        error = failure.value
+        if isinstance(error, ActionError):
+            return rpc.encode_reply(action, error.status, error.message, error.data or {})
+        if isinstance(error, CallError):
+            return rpc.encode_reply(action, StatusCode.UNKNOWN_ERROR, str(error), {})
+        if failure.check(CancelledError):
+            text = f"{action} was cancelled because the service stops"
+            return rpc.encode_reply(action, StatusCode.UNKNOWN_ERROR, text, {})
+        self._log.failure(
+            "{agent}#{action} failed", failure, agent=request.agent, action=printable(action)
+        )
+        text = f"{printable(action)} failed: {describe(failure)}"
+        return rpc.encode_reply(action, StatusCode.UNKNOWN_ERROR, text, {})
+
+
+def _is_overdue(result: object) -> TypeGuard[Failure]:
+    return isinstance(result, Failure) and isinstance(result.value, Overdue)
+
+
+def describe(failure: Failure) -> str:
+    """Return an application's error as bounded text: its type and message."""
+    name = getattr(failure.type, "__name__", "error")
+    try:
+        text = printable(str(failure.value), MAX_ERROR)
+    except Exception:
+        text = ""
+    return f"{name}: {text}" if text else name
+
+
+def _refused(text: str) -> Deferred[Any]:
+    refused: Deferred[Any] = Deferred()
+    refused.errback(Failure(ActionError(text, StatusCode.UNKNOWN_ERROR)))
+    return refused
+
+
+def _action_request(request: Request, action: str, data: Mapping[str, Any]) -> ActionRequest:
+    return ActionRequest(
+        agent=request.agent,
+        action=action,
+        data=data,
+        caller_id=request.caller_id,
+        sender_id=request.sender_id,
+        request_id=request.request_id,
+        collective=request.collective,
+        ttl=request.ttl,
+        time=request.time,
+    )

@@ -1,0 +1,226 @@
+"""Strict JSON and base64: the first things that a stranger's message meets.
+
+Real peers write plain JSON. What only an attacker or a bug writes is refused:
+duplicate keys, keys that a Go peer would take for a known one (it folds case),
+numbers that are none, depth without end, text that is not UTF-8. Sizes are
+checked before anything is parsed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Collection, Mapping
+from typing import Any, Final, NoReturn
+
+from backplane.errors import DecodeError
+
+__all__ = [
+    "MAX_BODY",
+    "MAX_DEPTH",
+    "MAX_PAYLOAD",
+    "decode_base64",
+    "dumps",
+    "integer",
+    "nested",
+    "parse_object",
+    "text",
+]
+
+MAX_PAYLOAD: Final = 8 * 1024 * 1024
+"""Largest transport document, in bytes. Brokers take 1 MiB by default and Choria
+recommends no more; 8 MiB leaves room for the largest setting that nats-server
+does not warn about."""
+
+MAX_BODY: Final = MAX_PAYLOAD
+"""Largest inner document, in characters; it cannot exceed what it travels in."""
+
+MAX_DEPTH: Final = 64
+"""Deepest nesting. Genuine messages have five levels; facts in a reply some more."""
+
+MAX_DIGITS: Final = 400
+"""Digits of the longest number: a double has at most 309 before its point."""
+
+
+def parse_object(
+    document: str | bytes,
+    layer: str,
+    *,
+    known: Collection[str] = (),
+    max_size: int = MAX_PAYLOAD,
+) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    :param layer: name of the document, for errors.
+    :param known: its keys; a key that differs from one of them only in case is refused.
+    :param max_size: most bytes, or characters of a ``str``.
+    :raises DecodeError: with the reason ``too_large``, ``not_utf8``, ``too_deep``,
+        ``duplicate_key``, ``case_variant_key``, ``bad_number``, ``not_json`` or ``not_object``.
+    """
+    if len(document) > max_size:
+        raise DecodeError("too_large", layer, f"{len(document)} bytes, more than {max_size}")
+    if isinstance(document, bytes):
+        try:
+            document = document.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DecodeError("not_utf8", layer, f"not UTF-8 at byte {error.start}") from None
+    if document.count("{") + document.count("[") > MAX_DEPTH:
+        _check_depth(document, layer)
+
+    def refuse(constant: str) -> NoReturn:
+        raise DecodeError("bad_number", layer, f"{constant} is not JSON")
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(items)
+        if len(result) != len(items):
+            raise DecodeError("duplicate_key", layer, "an object has the same key twice")
+        return result
+
+    def whole(digits: str) -> int:
+        if len(digits) > MAX_DIGITS:
+            raise DecodeError("bad_number", layer, f"a number of {len(digits)} digits")
+        return int(digits)
+
+    def fraction(digits: str) -> float:
+        number = float(digits) if len(digits) <= MAX_DIGITS else math.inf
+        if math.isinf(number):
+            raise DecodeError("bad_number", layer, "a number that no double can hold")
+        return number
+
+    try:
+        value = json.loads(
+            document,
+            object_pairs_hook=pairs,
+            parse_constant=refuse,
+            parse_int=whole,
+            parse_float=fraction,
+        )
+    except ValueError as error:
+        raise DecodeError("not_json", layer, f"not JSON: {error}") from None
+    except RecursionError:
+        raise DecodeError("too_deep", layer, f"more than {MAX_DEPTH} levels") from None
+    if not isinstance(value, dict):
+        raise DecodeError("not_object", layer, "not a JSON object")
+    if known:
+        check_keys(value, layer, known)
+    return value
+
+
+def check_keys(value: Mapping[str, Any], layer: str, known: Collection[str]) -> None:
+    """Refuse keys that a peer which folds case would take for a known one.
+
+    Go folds the long s and the Kelvin sign, too.
+
+    :raises DecodeError: with the reason ``case_variant_key``.
+    """
+    for key in value:
+        if key not in known and key.casefold() in known:
+            raise DecodeError("case_variant_key", layer, f"the key {key[:40]!r}")
+
+
+def _check_depth(document: str, layer: str) -> None:
+    depth = 0
+    position = 0
+    end = len(document)
+    while position < end:
+        char = document[position]
+        if char == '"':
+            position = _string_end(document, position + 1)
+        elif char in "{[":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise DecodeError("too_deep", layer, f"more than {MAX_DEPTH} levels")
+        elif char in "}]":
+            depth -= 1
+        position += 1
+
+
+def _string_end(document: str, position: int) -> int:
+    """Return where the string that began before ``position`` ends."""
+    while True:
+        quote = document.find('"', position)
+        if quote < 0:
+            return len(document)
+        back = quote - 1
+        while back >= position and document[back] == "\\":
+            back -= 1
+        if (quote - back) % 2:
+            return quote
+        position = quote + 1
+
+
+def text(
+    value: Mapping[str, Any], key: str, layer: str, *, least: int = 0, default: str | None = None
+) -> str:
+    """Return a text field; lone surrogates become U+FFFD, as in Go.
+
+    :param least: fewest characters.
+    :param default: for an absent key; without it the key is required.
+    :raises DecodeError: with the reason ``missing_field`` or ``bad_field``.
+    """
+    found = value.get(key, default)
+    if found is None and key not in value:
+        raise DecodeError("missing_field", layer, f"{key} is missing")
+    if not isinstance(found, str):
+        raise DecodeError("bad_field", layer, f"{key} is not text")
+    if len(found) < least:
+        raise DecodeError("bad_field", layer, f"{key} is shorter than {least} characters")
+    if not found.isascii():
+        found = found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return found
+
+
+def integer(value: Mapping[str, Any], key: str, layer: str) -> int:
+    """Return a required 64-bit integer; ``60.0`` and ``true`` are none.
+
+    :raises DecodeError: with the reason ``missing_field`` or ``bad_field``.
+    """
+    if key not in value:
+        raise DecodeError("missing_field", layer, f"{key} is missing")
+    found = value[key]
+    if not isinstance(found, int) or isinstance(found, bool) or not -(2**63) <= found < 2**63:
+        raise DecodeError("bad_field", layer, f"{key} is not a 64-bit integer")
+    return found
+
+
+def nested(
+    value: Mapping[str, Any], key: str, layer: str, known: Collection[str]
+) -> dict[str, Any]:
+    """Return a required object.
+
+    :raises DecodeError: with the reason ``missing_field``, ``bad_field`` or ``case_variant_key``.
+    """
+    if key not in value:
+        raise DecodeError("missing_field", layer, f"{key} is missing")
+    found = value[key]
+    if not isinstance(found, dict):
+        raise DecodeError("bad_field", layer, f"{key} is not an object")
+    check_keys(found, layer, known)
+    return found
+
+
+_LINE_ENDS: Final = str.maketrans("", "", "\r\n")
+
+
+def decode_base64(encoded: str, layer: str) -> bytes:
+    """Decode standard base64 with padding; CR and LF are skipped, all else is an error.
+
+    :raises DecodeError: with the reason ``bad_base64``.
+    """
+    if "\n" in encoded or "\r" in encoded:
+        encoded = encoded.translate(_LINE_ENDS)
+    try:
+        return base64.b64decode(encoded.encode("ascii"), validate=True)
+    except (binascii.Error, ValueError):
+        raise DecodeError("bad_base64", layer, "not standard base64") from None
+
+
+def dumps(value: object) -> str:
+    """Return compact JSON text.
+
+    :raises TypeError: for a value that JSON cannot hold.
+    :raises ValueError: for NaN, infinities and cycles.
+    """
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

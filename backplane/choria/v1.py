@@ -179,9 +179,7 @@ def _hops(value: object, layer: str) -> tuple[tuple[str, ...], ...]:
 def decode_secure_request(data: bytes) -> SecureRequest:
     """Read a secure request; :raises DecodeError: for anything else."""
     layer = "secure_request"
-    document = parse_object(
-        data, layer, known=("protocol", "message", "signature", "pubcert")
-    )
+    document = parse_object(data, layer, known=("protocol", "message", "signature", "pubcert"))
     _protocol(document, layer, SECURE_REQUEST)
     return SecureRequest(
         message=text(document, "message", layer, least=1),

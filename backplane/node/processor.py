@@ -15,7 +15,7 @@ from backplane.choria.rpc import StatusCode
 from backplane.logs import printable
 from backplane.nats.client import Message
 from backplane.nats.errors import NatsError, PayloadTooLarge
-from backplane.node.admission import Accepted, Admission, Counters, Dropped, Refused, Wait
+from backplane.node.admission import Accepted, Admission, Counters, Refused, Wait
 from backplane.node.dispatch import Dispatcher
 
 __all__ = ["Processor", "Publisher"]
@@ -105,10 +105,8 @@ class Processor:
             )
         elif isinstance(verdict, Refused):
             self._drop(verdict.reason, verdict.message)
-            action = _action(verdict.accepted.body)
-            self._reply(
-                rpc.encode_reply(action, StatusCode.ABORTED, verdict.message, {}), verdict.accepted
-            )
+            action = _action(verdict.body)
+            self._reply(rpc.encode_reply(action, StatusCode.ABORTED, verdict.message, {}), verdict)
         elif isinstance(verdict, Wait):
             self._hold(payload, subject, verdict)
         else:
@@ -126,7 +124,7 @@ class Processor:
         delayed = self._clock.callLater(max(0.0, wait.until - self._now()), again)
         self._held[delayed] = None
 
-    def _reply(self, text: str | None, accepted: Accepted) -> None:
+    def _reply(self, text: str | None, accepted: Accepted | Refused) -> None:
         if text is None:
             self._drop("no_answer", f"agent {accepted.request.agent} had nothing to say")
             return
@@ -147,7 +145,7 @@ class Processor:
             return
         self._counters.replies += 1
 
-    def _sealed(self, text: str, accepted: Accepted) -> bytes:
+    def _sealed(self, text: str, accepted: Accepted | Refused) -> bytes:
         request, transport = accepted.request, accepted.transport
         reply = Reply(
             message=text,

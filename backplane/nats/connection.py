@@ -1,0 +1,310 @@
+"""One TCP connection to one server: a thin adapter around :class:`Session`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from backplane.nats import parser
+from backplane.nats.errors import (
+    BufferFull,
+    ConnectionFailed,
+    FlushTimeout,
+    NotConnected,
+    ProtocolError,
+)
+from backplane.nats.session import Answered, Established, InfoChanged, Refused, Session
+
+__all__ = ["NatsConnection", "Owner"]
+
+CLOSE_PATIENCE: Final = 2.0
+"""Seconds that a close may take before the connection is aborted."""
+
+
+class Owner:
+    """What a connection tells; :class:`backplane.nats.client.NatsClient` overrides it."""
+
+    def established(self, connection: NatsConnection) -> None:
+        """The handshake is done."""
+
+    def message(self, message: parser.Msg) -> None:
+        """A message came."""
+
+    def info_changed(self, connection: NatsConnection) -> None:
+        """A later INFO came."""
+
+    def refused(self, connection: NatsConnection, text: str) -> None:
+        """``-ERR`` came."""
+
+    def lost(self, connection: NatsConnection, reason: Exception) -> None:
+        """The connection is gone."""
+
+
+@implementer(IPushProducer)
+class NatsConnection(Protocol):
+    """A connection.
+
+    :param connect: given the fields of INFO, returns those of CONNECT.
+    :param address: of the server, for errors.
+    :param handshake_timeout: seconds from the open socket to the first PONG.
+    :param ping_interval: seconds between keep-alive PINGs.
+    :param max_unanswered: keep-alive PINGs that may be unanswered.
+    :param backlog: bytes of publishes kept while the socket does not drain.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        clock: IReactorTime,
+        connect: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        *,
+        address: str,
+        handshake_timeout: float,
+        ping_interval: float,
+        max_unanswered: int,
+        backlog: int,
+    ) -> None:
+        self.session = Session(connect)
+        self.address = address
+        self.dropped = 0
+        self._owner = owner
+        self._clock = clock
+        self._handshake_timeout = handshake_timeout
+        self._ping_interval = ping_interval
+        self._max_unanswered = max_unanswered
+        self._limit = backlog
+        self._timer: IDelayedCall | None = None
+        self._closer: IDelayedCall | None = None
+        self._paused = False
+        self._held: deque[bytes | Deferred[None]] = deque()
+        self._held_bytes = 0
+        self._why: Exception | None = None
+        self._last_error = ""
+        self._gone: list[Deferred[None]] = []
+        self._ended = False
+
+    def connectionMade(self) -> None:
+        """Start the handshake's deadline."""
+        transport: Any = self.transport
+        for option in ("setTcpNoDelay", "setTcpKeepAlive"):
+            if hasattr(transport, option):
+                getattr(transport, option)(True)
+        transport.registerProducer(self, True)
+        self._timer = self._clock.callLater(self._handshake_timeout, self._too_slow)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes of the server."""
+        if self._why is not None:
+            return
+        try:
+            events = self.session.receive(data)
+        except ProtocolError as error:
+            self._events(error.events)
+            self.abort(error)
+            return
+        except ConnectionFailed as error:
+            error.server = self.address
+            self.abort(error)
+            return
+        self._write_session()
+        self._events(events)
+
+    def _events(self, events: Iterable[object]) -> None:
+        for event in events:
+            if self._why is not None:
+                return
+            if isinstance(event, parser.Msg):
+                self._owner.message(event)
+            elif isinstance(event, Answered):
+                assert isinstance(event.token, Deferred)
+                if not event.token.called:
+                    event.token.callback(None)
+            elif isinstance(event, Established):
+                self._start_pings()
+                self._owner.established(self)
+            elif isinstance(event, InfoChanged):
+                self._owner.info_changed(self)
+            elif isinstance(event, Refused):
+                self._last_error = event.text
+                self._owner.refused(self, event.text)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell the owner and whoever waits."""
+        for timer in (self._timer, self._closer):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._ended = True
+        why = self._why if self._why is not None else self._explain(reason)
+        failure = Failure(NotConnected(f"the connection was lost: {why}"))
+        waiting = [*self.session.pending, *self._held]
+        self._held.clear()
+        self._owner.lost(self, why)
+        for waiter in waiting:
+            if isinstance(waiter, Deferred):
+                if not waiter.called:
+                    waiter.errback(failure)
+            else:
+                self.dropped += 1
+        gone, self._gone = self._gone, []
+        for waiter in gone:
+            waiter.callback(None)
+
+    def send(self, data: bytes) -> None:
+        """Send a control line."""
+        transport: Any = self.transport
+        if not self._ended:
+            transport.write(data)
+
+    def publish(self, data: bytes) -> None:
+        """Send a publish, or keep it while the socket does not drain.
+
+        :raises BufferFull: when too much is kept already.
+        """
+        if not self._paused and not self._held:
+            self.send(data)
+            return
+        if self._held_bytes + len(data) > self._limit:
+            raise BufferFull(
+                f"{self._held_bytes} bytes wait for {self.address}, which does not take them"
+            )
+        self._held.append(data)
+        self._held_bytes += len(data)
+
+    def flush(self, timeout: float | None) -> Deferred[None]:
+        """Fire when the server has answered a PING sent after all publishes so far.
+
+        :returns: fails with :class:`FlushTimeout` or :class:`NotConnected`.
+        """
+        done: Deferred[None] = Deferred()
+        if self._held:
+            self._held.append(done)
+        else:
+            self.session.ping(done)
+            self._write_session()
+        if timeout is not None:
+            late = self._clock.callLater(timeout, self._flush_late, done, timeout)
+
+            def answered(result: Any) -> Any:
+                if late.active():
+                    late.cancel()
+                return result
+
+            done.addBoth(answered)
+        return done
+
+    def close(self) -> Deferred[None]:
+        """Close after what was written is sent; fires when the connection is gone."""
+        done: Deferred[None] = Deferred()
+        if self._ended:
+            done.callback(None)
+            return done
+        self._gone.append(done)
+        if self._closer is None:
+            self._stop_timer()
+            transport: Any = self.transport
+            transport.unregisterProducer()
+            transport.loseConnection()
+            self._closer = self._clock.callLater(CLOSE_PATIENCE, self._abort_transport)
+        return done
+
+    def abort(self, why: Exception) -> None:
+        """Drop the connection at once, for this reason."""
+        if self._why is None and not self._ended:
+            self._why = why
+            self._stop_timer()
+            self._abort_transport()
+
+    def pauseProducing(self) -> None:
+        """The socket does not drain: keep publishes back."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The socket drains: send what was kept."""
+        self._paused = False
+        while self._held and not self._paused:
+            item = self._held.popleft()
+            if isinstance(item, bytes):
+                self._held_bytes -= len(item)
+                self.send(item)
+            elif not item.called:
+                self.session.ping(item)
+                self._write_session()
+
+    def stopProducing(self) -> None:
+        """Required of producers; :meth:`connectionLost` does what is to be done."""
+
+    def _write_session(self) -> None:
+        if self.session.outgoing:
+            data, self.session.outgoing = b"".join(self.session.outgoing), []
+            self.send(data)
+
+    def _start_pings(self) -> None:
+        self._stop_timer()
+        self._timer = self._clock.callLater(self._ping_interval, self._tick)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        if self.session.unanswered >= self._max_unanswered:
+            self.abort(
+                NotConnected(
+                    f"stale connection: {self.address} did not answer "
+                    f"{self.session.unanswered} PINGs"
+                )
+            )
+            return
+        self.session.keep_alive()
+        self._write_session()
+        self._timer = self._clock.callLater(self._ping_interval, self._tick)
+
+    def _too_slow(self) -> None:
+        phase = "handshake" if self.session.info else "info"
+        missing = "the PONG that ends the handshake" if self.session.info else "INFO"
+        self.abort(
+            ConnectionFailed(
+                f"{missing} did not come within {self._handshake_timeout:g} s",
+                self.address,
+                phase,
+            )
+        )
+
+    def _flush_late(self, done: Deferred[None], timeout: float) -> None:
+        # Its PONG may still come; the place in the row of PINGs is kept.
+        done.errback(Failure(FlushTimeout(f"no answer to a PING within {timeout:g} s")))
+
+    def _abort_transport(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def _explain(self, reason: Failure) -> Exception:
+        words = self._last_error
+        if not self.session.established:
+            phase = "handshake" if self.session.info else "info"
+            where = "after INFO" if self.session.info else "before INFO"
+            text = words or f"closed {where}"
+            return ConnectionFailed(text, self.address, phase)
+        if words and _is_fatal(words):
+            return NotConnected(words)
+        if reason.check(ConnectionDone):
+            return NotConnected("closed by the server")
+        if reason.check(ConnectionLost, ConnectionAborted):
+            return NotConnected("reset by the server")
+        return NotConnected(f"{type(reason.value).__name__}: {reason.value}")
+
+
+_OPEN: Final = ("permissions violation", "invalid subject", "invalid publish", "maximum subscr")
+
+
+def _is_fatal(text: str) -> bool:
+    """Say whether the server closes the connection after this error."""
+    return not text.lower().startswith(_OPEN)

@@ -15,8 +15,15 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, Final, TextIO
 
-from twisted.logger import LogEvent, Logger, formatEvent, globalLogPublisher
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    Logger,
+    formatEvent,
+    globalLogPublisher,
+)
 from twisted.logger import LogLevel as TwistedLevel
+from zope.interface import implementer
 
 __all__ = ["LEVELS", "LogFile", "ManagementLog", "printable"]
 
@@ -113,6 +120,7 @@ class LogFile:
         return (status.st_dev, status.st_ino) == self._identity
 
 
+@implementer(ILogObserver)
 class ManagementLog:
     """The log of one management.
 
@@ -125,7 +133,7 @@ class ManagementLog:
         self,
         level: str = "warn",
         path: str | None = None,
-        host: Callable[[LogEvent], None] = globalLogPublisher,
+        host: ILogObserver = globalLogPublisher,
     ) -> None:
         self.level = LEVELS[level]
         self._host = host

@@ -107,7 +107,7 @@ class Aggregate:
     """
 
     function: str
-    args: tuple[Any, ...] = attrs.field(converter=tuple)
+    args: tuple[Any, ...]
 
 
 @attrs.frozen(kw_only=True)

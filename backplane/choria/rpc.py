@@ -88,7 +88,10 @@ class RpcReply:
         return self.status == StatusCode.OK
 
 
-_PREFIX: Final = "Could not process request: could not parse incoming message as a MCollective SimpleRPC Request: "
+_PREFIX: Final = (
+    "Could not process request: could not parse incoming message "
+    "as a MCollective SimpleRPC Request: "
+)
 
 
 def decode_request(body: bytes) -> RpcRequest:

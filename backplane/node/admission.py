@@ -134,6 +134,7 @@ class Counters:
     :ivar ttlexpired: too old, too far in the future, or good for too long.
     :ivar replies: published; counted by whoever publishes.
     :ivar events: lifecycle events published; counted by whoever publishes.
+    :ivar last_message: Unix time of the last accepted one, or 0.
     :ivar over_budget: filters that were given up because they cost too much.
     :ivar dropped: all dropped ones by reason.
     :ivar refused: all refused ones by reason.
@@ -148,6 +149,7 @@ class Counters:
     replies: int = 0
     events: int = 0
     over_budget: int = 0
+    last_message: float = 0.0
     dropped: Counter[str] = attrs.field(factory=Counter)
     refused: Counter[str] = attrs.field(factory=Counter)
 
@@ -252,6 +254,8 @@ class Admission:
         except _Drop as drop:
             outcome = drop.outcome
         self.counters.count(outcome)
+        if isinstance(outcome, Accepted):
+            self.counters.last_message = now
         return outcome
 
     def _walk(self, payload: bytes, subject: str, now: float) -> Outcome:
@@ -347,7 +351,10 @@ class Admission:
         else:
             node = attrs.evolve(node, classes=self._classes())
         budget = Budget()
-        if not matches(wanted, attrs.evolve(node, facts=facts), budget):
+        matched = matches(wanted, attrs.evolve(node, facts=facts), budget)
+        if budget.exceeded:
+            self.counters.over_budget += 1
+        if not matched:
             raise _Drop("filtered", "the fact, class or compound filter does not match")
 
     def _before_start(self, request: Request, now: float) -> tuple[str, str] | Wait | None:

@@ -4,16 +4,16 @@ An application's own agent is a subclass::
 
     class Orders(Agent):
         metadata = Metadata(
-            name="orders", description="Order queue", version="1.0.0", author="Shop <shop@example.net>"
+            name="orders", description="Orders", version="1.0.0", author="Shop <shop@example.net>"
         )
 
         @action(
             "Puts a failed order back into the queue",
-            inputs=[Input(name="order", prompt="Order", description="Order number", type="integer")],
-            outputs=[Output(name="position", description="Place in the queue", display_as="Position")],
+            inputs=[Input(name="order", prompt="Order", description="Number", type="integer")],
+            outputs=[Output(name="place", description="Place in it", display_as="Place")],
         )
         def requeue(self, request):
-            return {"position": self.queue.put(request.data["order"])}
+            return {"place": self.queue.put(request.data["order"])}
 
 An action gets one :class:`ActionRequest` and returns a mapping, or a Deferred
 or coroutine of one; it raises :class:`~backplane.choria.rpc.ActionError` to
@@ -29,7 +29,7 @@ import attrs
 from twisted.application.service import Service
 
 from backplane.choria.ddl import DDL, ActionDDL, Aggregate, Input, Metadata, Output
-from backplane.security.roles import Role
+from backplane.security.roles import Role, required_role
 
 __all__ = ["Action", "ActionRequest", "Agent", "Metadata", "PlainAgent", "action"]
 
@@ -126,27 +126,49 @@ class Agent(Service):
 
     metadata: Metadata
     checks_inputs = True
+    _actions: Mapping[str, Action] | None = None
+
+    @classmethod
+    def declared(cls) -> Mapping[str, tuple[str, ActionDDL, Role, bool]]:
+        """Return the declared actions: attribute, declaration, role, whether it changes."""
+        found = {}
+        for attribute in dir(cls):
+            mark = getattr(getattr(cls, attribute, None), _MARK, None)
+            if mark is not None:
+                declaration, role, changes = mark
+                found[declaration.name] = (attribute, declaration, role, changes)
+        return found
+
+    @classmethod
+    def full_ddl(cls) -> DDL:
+        """Return the DDL of all declared actions."""
+        declared = cls.declared()
+        return DDL(
+            metadata=cls.metadata, actions=tuple(declared[name][1] for name in sorted(declared))
+        )
 
     def actions(self) -> Mapping[str, Action]:
-        """Return the actions that this agent has at the moment, by name."""
-        found: dict[str, Action] = {}
-        for attribute in dir(type(self)):
-            mark = getattr(getattr(type(self), attribute), _MARK, None)
-            if mark is None:
-                continue
-            declaration, role, changes = mark
-            if self.provides(declaration.name):
-                found[declaration.name] = Action(
+        """Return the actions that this agent has at the moment, by name.
+
+        Roles of built-in agents' actions are those of
+        :data:`backplane.security.roles.ACTION_ROLES`, whatever is declared.
+        """
+        if self._actions is None:
+            self._actions = {
+                name: Action(
                     declaration=declaration,
-                    role=role,
+                    role=required_role(self.metadata.name, name, role) or role,
                     changes=changes,
                     run=getattr(self, attribute),
                     checked=self.checks_inputs,
                 )
-        return found
+                for name, (attribute, declaration, role, changes) in self.declared().items()
+                if self.provides(name)
+            }
+        return self._actions
 
     def provides(self, action: str) -> bool:
-        """Say whether a declared action is present; by default all are."""
+        """Say whether a declared action is present; by default all are. Asked once."""
         return True
 
     def ddl(self) -> DDL:

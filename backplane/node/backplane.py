@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
-from twisted.internet.base import DelayedCall
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -122,7 +121,14 @@ _INFO: Final = (
 
 _DUMP: Final = (
     _output("threads", "Threads", "Array", "Every thread with its stack"),
-    _output("reactor", "Reactor", "Hash", "What the reactor holds"),
+    _output("thread_count", "Thread Count", "integer", "How many threads there are"),
+    _output("delayed_calls", "Delayed Calls", "Array", "What the reactor will call"),
+    _output("delayed_call_count", "Delayed Call Count", "integer", "How many of these"),
+    _output("readers", "Readers", "Array", "What the reactor reads from"),
+    _output("reader_count", "Reader Count", "integer", "How many of these"),
+    _output("writers", "Writers", "Array", "What the reactor writes to"),
+    _output("writer_count", "Writer Count", "integer", "How many of these"),
+    _output("thread_pool", "Thread Pool", "Hash", "The reactor's thread pool"),
     _output("truncated", "Truncated", "boolean", "If some of it was left out"),
 )
 
@@ -181,7 +187,7 @@ class BackplaneAgent(Agent):
         self._max_stop_delay = max_stop_delay
         self._rng = rng if rng is not None else random.SystemRandom()
         self._health: _Health | None = None
-        self._stopping: DelayedCall | None = None
+        self._stopping: IDelayedCall | None = None
         self._stop_at = 0.0
 
     def provides(self, action: str) -> bool:
@@ -260,9 +266,7 @@ class BackplaneAgent(Agent):
             checked = self._take_health(result)
         return {"result": checked.result, "healthy": checked.healthy}
 
-    @action(
-        "Pauses the service", display="always", outputs=[_PAUSED], aggregate=_summary("paused")
-    )
+    @action("Pauses the service", display="always", outputs=[_PAUSED], aggregate=_summary("paused"))
     def pause(self, request: ActionRequest) -> Deferred[dict[str, Any]]:
         """Open the circuit breaker."""
         return self._change_pause("pause", request)
@@ -304,14 +308,20 @@ class BackplaneAgent(Agent):
         return {"delay": format_duration(round(left * 1e9))}
 
     @action(
-        "Sets the log level to debug", display="always", outputs=[_LEVEL], aggregate=_summary("level")
+        "Sets the log level to debug",
+        display="always",
+        outputs=[_LEVEL],
+        aggregate=_summary("level"),
     )
     def debuglvl(self, request: ActionRequest) -> Deferred[dict[str, Any]]:
         """Set the application's level to debug."""
         return self._set_level(LogLevel.DEBUG, request)
 
     @action(
-        "Sets the log level to info", display="always", outputs=[_LEVEL], aggregate=_summary("level")
+        "Sets the log level to info",
+        display="always",
+        outputs=[_LEVEL],
+        aggregate=_summary("level"),
     )
     def infolvl(self, request: ActionRequest) -> Deferred[dict[str, Any]]:
         """Set the application's level to info."""
@@ -364,9 +374,7 @@ class BackplaneAgent(Agent):
             assert calls is not None
             await calls.change("set_log_level", level, deadline=CALL_DEADLINE)
             now = await self._level(None)
-            self._log.info(
-                "log level set to {level} by {caller}", level=now, caller=request.caller_id
-            )
+            self._log.info("log level set to {to} by {caller}", to=now, caller=request.caller_id)
             return {"level": now}
 
         return Deferred.fromCoroutine(steps())

@@ -11,7 +11,7 @@ Source: mcorpc requests and replies, status codes, order of the checks.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
@@ -68,6 +68,7 @@ class Dispatcher:
         self._log = log
         self._change: _Change | None = None
         self._running: set[Deferred[Any]] = set()
+        self._idle: list[Deferred[None]] = []
 
     @property
     def running(self) -> int:
@@ -118,10 +119,25 @@ class Dispatcher:
         done.addCallback(lambda result: rpc.encode_reply(name, StatusCode.OK, "OK", result))
         return done.addErrback(self._failed, request, name)
 
+    def when_idle(self) -> Deferred[None]:
+        """Fire when no action is under way."""
+        if not self._running:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._idle.append(waiter)
+        return waiter
+
     def cancel(self) -> None:
         """Cancel the actions under way; for stopping."""
         for running in list(self._running):
             running.cancel()
+
+    def _ended(self, answer: Deferred[Any]) -> None:
+        self._running.discard(answer)
+        if not self._running:
+            idle, self._idle = self._idle, []
+            for waiter in idle:
+                waiter.callback(None)
 
     def _run(self, agent: Agent, action: Action, request: ActionRequest) -> Deferred[Any]:
         if len(self._running) >= MAX_RUNNING:
@@ -153,25 +169,25 @@ class Dispatcher:
         deadline = max(1.0, agent.metadata.timeout - 1.0)
 
         def give_up() -> None:
-            self._running.discard(answer)
             text = f"{action.name} has not returned after {deadline:.0f} s"
             answer.errback(Failure(ActionError(text, StatusCode.UNKNOWN_ERROR)))
+            self._ended(answer)
             abandon()
 
         overdue = self._clock.callLater(deadline, give_up)
 
         def returned(result: object) -> None:
             if action.changes:
-                left = result.value.left if _is_overdue(result) else None
+                left = _left_thread(result)
                 if left is None:
                     self._change = None
                 else:
                     left.addCallback(self._change_returned)
-            self._running.discard(answer)
             if overdue.active():
                 overdue.cancel()
             if not answer.called:
                 answer.callback(result)
+                self._ended(answer)
             elif isinstance(result, Failure) and not result.check(CancelledError):
                 self._log.failure(
                     "{agent}#{action} failed after its deadline",
@@ -202,8 +218,10 @@ class Dispatcher:
         return rpc.encode_reply(action, StatusCode.UNKNOWN_ERROR, text, {})
 
 
-def _is_overdue(result: object) -> TypeGuard[Failure]:
-    return isinstance(result, Failure) and isinstance(result.value, Overdue)
+def _left_thread(result: object) -> Deferred[None] | None:
+    """Return what fires when the thread that a call left behind ends."""
+    error = result.value if isinstance(result, Failure) else None
+    return error.left if isinstance(error, Overdue) else None
 
 
 def describe(failure: Failure) -> str:

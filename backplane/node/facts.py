@@ -107,7 +107,9 @@ class FactSnapshots:
         self._usable = hide(value, extra=self._secrets, exempt=self._exempt)
 
     def _failed(self, failure: Failure) -> None:
-        self._report(f"the information source failed: {failure.type.__name__}: {failure.value}")
+        self._report(
+            f"the information source failed: {type(failure.value).__name__}: {failure.value}"
+        )
 
     def _failed_facts(self, failure: Failure) -> None:
         self._failed(failure)

@@ -27,7 +27,6 @@ from typing import Any, Final, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -124,7 +123,7 @@ class Outbox:
         self,
         seal: Callable[[DataItem], Sealed],
         link: Link,
-        reactor: IReactorTime,
+        reactor: Any,
         *,
         permanent: tuple[type[Exception], ...],
         log: Logger,
@@ -189,17 +188,19 @@ class Outbox:
         Items of one thread keep their order.
         """
         self._check_thread("put_from_thread", "put")
-        blockingCallFromThread(self._reactor, self.put, item)
+        self._blocking(self.put, item)
 
     def publish_from_thread(self, item: DataItem) -> None:
         """As :meth:`put_from_thread`, and blocks until the broker has the item."""
         self._check_thread("publish_from_thread", "publish")
-        blockingCallFromThread(self._reactor, self.publish, item)
+        self._blocking(self.publish, item)
 
     def put_future(self, item: DataItem) -> asyncio.Future[None]:
         """Accept an item from an asyncio task on the reactor's loop; errors as :meth:`put`."""
-        return self._accept(item, confirm=False).addCallback(lambda entry: None).asFuture(
-            asyncio.get_running_loop()
+        return (
+            self._accept(item, confirm=False)
+            .addCallback(lambda entry: None)
+            .asFuture(asyncio.get_running_loop())
         )
 
     def publish_future(self, item: DataItem) -> asyncio.Future[None]:
@@ -366,9 +367,11 @@ class Outbox:
         if task is not None:
             raise StateError(f"{name}() returns a Deferred; in an asyncio task use {name}_future()")
 
+    def _blocking(self, call: Callable[[DataItem], Deferred[Any]], item: DataItem) -> None:
+        blockingCallFromThread(self._reactor, call, item)
+
     def _check_thread(self, name: str, right: str) -> None:
         if self._thread is None:
             raise StateError(f"{name}() needs a started management")
         if threading.get_ident() == self._thread:
             raise StateError(f"{name}() would block the reactor; here use {right}()")
-

@@ -11,7 +11,7 @@ import enum
 import hashlib
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
@@ -209,6 +209,11 @@ class Presence:
         for collective in self._collectives:
             self._publish_raw(self._meeting(collective), self._nonce.encode())
         self._enter(Phase.READY)
+        self._log.info(
+            "ready: {identity} in {collectives}",
+            identity=self._identity,
+            collectives=", ".join(self._collectives),
+        )
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.callback(None)
@@ -218,7 +223,7 @@ class Presence:
         if self._client.is_connected:
             self._publish("alive")
 
-    def _publish(self, kind: str) -> None:
+    def _publish(self, kind: Literal["startup", "alive", "shutdown"]) -> None:
         subject, payload = lifecycle_event(
             kind,
             identity=self._identity,

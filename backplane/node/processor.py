@@ -83,7 +83,7 @@ class Processor:
             self._take(message.payload, message.subject)
         except Exception:
             # An error of ours must not cost the subscription.
-            self._log.failure("a message on {subject} could not be handled", subject=message.subject)
+            self._log.failure("a message on {subject} was not handled", subject=message.subject)
 
     def refuse(self) -> None:
         """Take no new requests; for stopping."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -95,7 +97,7 @@ def parse(parser: Parser, pieces: list[bytes]) -> tuple[list[Event], bool]:
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """Cut ``data`` at ``places``."""
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [data[a:b] for a, b in pairwise(edges) if b > a]
 
 
 class SplitTests(SynchronousTestCase):

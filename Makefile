@@ -1,0 +1,49 @@
+# What a newcomer needs: `make demo`, then `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+
+.PHONY: help demo test lint docs clean
+
+help:
+	@echo "make demo    set up, start a NATS server and four services, manage them"
+	@echo "make test    set up, run all tests"
+	@echo "make lint    format and check the code"
+	@echo "make docs    render README and docs as HTML into build/docs"
+	@echo "make clean   remove what make made"
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml setup.py | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[server]"
+	@touch $@
+
+$(VENV)/.test: pyproject.toml setup.py | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[test,docs]"
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	@$(RUN) examples/demo/fleet.py
+
+test: $(VENV)/.test
+	@$(RUN) -m tests
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/mypy backplane tests examples twisted/plugins
+	$(VENV)/bin/lint-imports
+
+docs: $(VENV)/.test
+	@mkdir -p build/docs
+	@for page in README.rst docs/*.rst; do \
+		$(VENV)/bin/rst2html5 --strict $$page build/docs/$$(basename $$page .rst).html; \
+	done
+	@echo "see build/docs"
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
+	rm -f twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,122 @@
+"""Standard output and standard error as they are: terminal or pipe, colour or not, any encoding.
+
+What remote sides sent is shown escaped: it neither drives the terminal nor
+forges lines. A character that the encoding lacks has a plain substitute. A
+reader that has gone (``| head -1``) ends the output, not the run.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from typing import Final, TextIO
+
+from backplane.logs import printable
+
+__all__ = ["Console", "safe"]
+
+MAX_SHOWN: Final = 2000
+"""Characters of one remote text that are shown."""
+
+_PLAIN: Final = {"✓": "yes", "✘": "no", "…": "...", "▖": "|", "▘": "/", "▝": "-", "▗": "\\"}
+_COLOURS: Final = {"red": "31", "green": "32", "yellow": "33"}
+
+
+def safe(text: object, limit: int = MAX_SHOWN) -> str:
+    """Return remote text on one line, escaped, and cut with a mark."""
+    return printable(str(text), limit)
+
+
+class Console:
+    """Where a command writes.
+
+    :param environ: ``NO_COLOR`` and ``TERM`` are looked at.
+    :param colour: whether the configuration allows colour.
+    """
+
+    def __init__(
+        self, out: TextIO, err: TextIO, environ: Mapping[str, str], colour: bool = True
+    ) -> None:
+        self._out = out
+        self._err = err
+        plain = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb" or not colour
+        self._colour_out = not plain and _is_terminal(out)
+        self._colour_err = not plain and _is_terminal(err)
+        self.live = _is_terminal(err) and environ.get("TERM") != "dumb"
+        self._line_open = False
+
+    def print(self, text: str = "", colour: str | None = None) -> None:
+        """Write a line to standard output."""
+        self._end_line()
+        painted = _painted(text, colour) if self._colour_out else text
+        self._out = _write(self._out, painted + "\n")
+
+    def note(self, text: str, colour: str | None = None) -> None:
+        """Write a line to standard error."""
+        self._end_line()
+        painted = _painted(text, colour) if self._colour_err else text
+        self._err = _write(self._err, painted + "\n")
+
+    def progress(self, text: str) -> None:
+        """Write text over the present line of the terminal, where there is one."""
+        if self.live:
+            self._err = _write(self._err, f"\r{text}")
+            self._line_open = True
+
+    def finish(self, text: str) -> None:
+        """Write the last state of the progress, on a line of its own."""
+        green = text.replace("✓", "\x1b[32m✓\x1b[0m") if self._colour_err else text
+        self._err = _write(self._err, f"\r{green}\n" if self._line_open else f"{green}\n")
+        self._line_open = False
+
+    def flush(self) -> None:
+        """Write what is still held, as far as somebody reads it."""
+        self._out = _write(self._out, "")
+        self._err = _write(self._err, "")
+
+    def _end_line(self) -> None:
+        if self._line_open:
+            self._line_open = False
+            self._err = _write(self._err, "\n")
+
+
+def _painted(text: str, colour: str | None) -> str:
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colour and text else text
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:
+        return False
+
+
+def _write(stream: TextIO, text: str) -> TextIO:
+    """Write and return the stream, or one that leads nowhere when nobody reads it."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        try:
+            text.encode(encoding)
+        except (UnicodeEncodeError, LookupError):
+            for char, plain in _PLAIN.items():
+                text = text.replace(char, plain)
+            text = text.encode("ascii", "backslashreplace").decode("ascii")
+        stream.write(text)
+        stream.flush()
+    except (BrokenPipeError, ValueError):
+        _silence(stream)
+        return io.StringIO()
+    except OSError:
+        return io.StringIO()
+    return stream
+
+
+def _silence(stream: TextIO) -> None:
+    """Keep the interpreter from complaining about the stream at its end."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass

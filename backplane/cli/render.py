@@ -1,0 +1,213 @@
+"""What an operator is shown of an outcome, as the Go backplane's CLI shows it.
+
+State-changing actions show failures only, ``ping`` and the log levels every
+reply, ``info`` a block for each service; sorted by identity. What Go's leaves
+out, who stayed silent or answered too late, is named below.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from backplane.cli.console import Console, safe
+from backplane.client.accounting import Answer, Outcome
+
+__all__ = ["Spinner", "render"]
+
+_QUIET: Final = frozenset({"pause", "resume", "flip", "shutdown"})
+_FEATURES: Final = (
+    ("Pause Feature", "pause_feature"),
+    ("Facts Feature", "facts_feature"),
+    ("Health Feature", "healthcheck_feature"),
+    ("Shutdown Feature", "shutdown_feature"),
+    ("Log Level Feature", "loglevel_feature"),
+)
+_LABEL: Final = 22
+_INDENT: Final = " " * 24
+
+MAX_FACT_LINES: Final = 2000
+"""Lines of one service's facts that are shown."""
+
+MAX_NAMES: Final = 100
+"""Identities listed in one place."""
+
+
+class Spinner:
+    """The progress of an action, ``▖`` while it runs and ``✓`` at its end."""
+
+    def __init__(self, console: Console, action: str) -> None:
+        self._console = console
+        self._action = action
+        self._turn = 0
+
+    def show(self, done: int, count: int) -> None:
+        """Show how many of how many have answered."""
+        sign = "✓" if done >= count else "▖▘▝▗"[self._turn % 4]
+        self._turn += 1
+        text = f"Performing {self._action}... {sign} {done} / {count}"
+        if done >= count:
+            self._console.finish(text)
+        else:
+            self._console.progress(text)
+
+    def end(self, done: int, count: int) -> None:
+        """Show the last state when not everybody has answered."""
+        if done < count:
+            self._console.finish(f"Performing {self._action}... ✘ {done} / {count}")
+
+
+def render(outcome: Outcome, console: Console, verbose: bool) -> None:
+    """Write what became of a request."""
+    answers = sorted(outcome.answers, key=lambda answer: (answer.sender, str(answer.reply.data)))
+    console.print()
+    if outcome.action == "info":
+        for answer in answers:
+            _info(answer, console, verbose)
+    elif outcome.action == "threaddump":
+        for answer in answers:
+            _dump(answer, console, verbose)
+    elif outcome.action == "health":
+        _health(answers, console, verbose)
+    else:
+        _table(outcome.action, answers, console, verbose)
+    for line in _remarks(outcome):
+        console.print(line, "yellow")
+    milliseconds = round(outcome.request_seconds * 1000)
+    console.print()
+    console.print(f"Managed {len(outcome.good)} service(s) in {milliseconds}ms")
+    if outcome.action == "info" and not verbose and outcome.good:
+        console.print()
+        console.print("Pass -v to show contents of individual instance facts")
+
+
+def _width(answers: Sequence[Answer]) -> int:
+    return max((len(safe(answer.sender)) for answer in answers), default=0)
+
+
+def _table(action: str, answers: Sequence[Answer], console: Console, verbose: bool) -> None:
+    shown = [answer for answer in answers if verbose or action not in _QUIET or not answer.reply.ok]
+    width = _width(shown)
+    for answer in shown:
+        name = safe(answer.sender).rjust(width)
+        if answer.reply.ok:
+            console.print(f"  {name}  {safe(_compact(answer.reply.data))}")
+        else:
+            console.print(f"  {name}  {safe(answer.reply.message)}", "red")
+
+
+def _health(answers: Sequence[Answer], console: Console, verbose: bool) -> None:
+    shown = [answer for answer in answers if verbose or not answer.good]
+    width = _width(shown)
+    for answer in shown:
+        name = safe(answer.sender).rjust(width)
+        if not answer.reply.ok:
+            console.print(f"  {name}  {safe(answer.reply.message)}", "red")
+            continue
+        word, colour = ("Healthy", "green") if answer.healthy else ("Unhealthy", "red")
+        console.print(f"  {name}  {word}", colour)
+        console.print(f"  {' ' * width}  {safe(_compact(answer.reply.data.get('result')))}")
+
+
+def _info(answer: Answer, console: Console, verbose: bool) -> None:
+    if not answer.reply.ok:
+        console.print(f"{safe(answer.sender):>40}:{'':15}{safe(answer.reply.message)}", "red")
+        return
+    data = answer.reply.data
+    console.print(f"  {safe(answer.sender)}:")
+    console.print()
+    for label, value in _info_lines(data):
+        console.print(f"{label:>{_LABEL}}: {value}")
+    if verbose and data.get("facts") is not None:
+        console.print(f"{'Facts':>{_LABEL}}:")
+        lines = json.dumps(data["facts"], indent=2, ensure_ascii=False, sort_keys=True)
+        for count, line in enumerate(lines.split("\n")):
+            if count >= MAX_FACT_LINES:
+                console.print(f"{_INDENT}… ({lines.count(chr(10)) + 1} lines)")
+                break
+            console.print(_INDENT + safe(line))
+    console.print()
+
+
+def _info_lines(data: Any) -> Iterator[tuple[str, str]]:
+    yield "App Version", safe(data.get("version", "unknown"))
+    yield "Backplane Version", safe(data.get("backplane_version", "unknown"))
+    if data.get("pause_feature"):
+        yield "Paused", _word(data.get("paused"))
+    if data.get("healthcheck_feature"):
+        state = data.get("health_state")
+        known = state in (None, "ok", "failed")
+        yield "Healthy", _word(data.get("healthy")) + ("" if known else f" ({safe(state)})")
+    if data.get("loglevel_feature"):
+        yield "Log Level", safe(data.get("loglevel", "unknown"))
+    for label, key in _FEATURES:
+        yield label, "✓" if data.get(key) else "✘"
+
+
+def _dump(answer: Answer, console: Console, verbose: bool) -> None:
+    if not answer.reply.ok:
+        console.print(f"{safe(answer.sender):>40}:{'':15}{safe(answer.reply.message)}", "red")
+        return
+    data = answer.reply.data
+    console.print(f"  {safe(answer.sender)}:")
+    for thread in _dicts(data.get("threads")):
+        mark = ", reactor" if thread.get("reactor") else ""
+        console.print()
+        console.print(f"    {safe(thread.get('name'))} ({safe(thread.get('ident'))}{mark})")
+        if thread.get("omitted"):
+            console.print(f"      … {safe(thread['omitted'])} outer frames")
+        for frame in _dicts(thread.get("frames")):
+            place = f"{safe(frame.get('file'))}:{safe(frame.get('line'))}"
+            console.print(f"      {place} {safe(frame.get('function'))}")
+            if frame.get("source"):
+                console.print(f"        {safe(frame['source'])}")
+    console.print()
+    calls = _dicts(data.get("delayed_calls"))
+    console.print(f"    Delayed calls: {safe(data.get('delayed_call_count'))}")
+    for call in calls if verbose else calls[:10]:
+        console.print(f"      in {safe(call.get('seconds'))} s: {safe(call.get('function'))}")
+    for label, key in (("Readers", "reader"), ("Writers", "writer")):
+        console.print(f"    {label}: {safe(data.get(key + '_count'))}")
+        for item in _dicts(data.get(key + "s")):
+            console.print(f"      {safe(item.get('class'))} {safe(item.get('description'))}")
+    if data.get("thread_pool"):
+        console.print(f"    Thread pool: {safe(_compact(data['thread_pool']))}")
+    console.print()
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    """Return the objects of a list; what remote sides send may be anything."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _remarks(outcome: Outcome) -> Iterator[str]:
+    for title, names in (
+        ("No answer from", outcome.silent),
+        ("Found too late to be asked", outcome.late),
+        ("Answered without being asked", outcome.unexpected),
+    ):
+        if names:
+            yield ""
+            yield f"{title}: {len(names)}"
+            for name in names[:MAX_NAMES]:
+                yield f"  {safe(name)}"
+            if len(names) > MAX_NAMES:
+                yield f"  … and {len(names) - MAX_NAMES} more"
+    if outcome.missing:
+        yield ""
+        yield f"Expected {outcome.expect} service(s), {len(outcome.answers)} answered"
+    for reason, count in sorted(outcome.invalid.items()):
+        yield ""
+        yield f"{count} repl{'y' if count == 1 else 'ies'} could not be used: {safe(reason)}"
+    for name in outcome.namesakes:
+        yield ""
+        yield f"{outcome.discovered[name]} services have the identity {safe(name)}"
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else safe(value)
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,180 @@
+"""From files and environment to a connected operator."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+from twisted.logger import globalLogBeginner, textFileLogObserver
+
+from backplane._version import __version__
+from backplane.choria.ddl import DDL
+from backplane.cli.commands import Fault
+from backplane.client.accounting import ExitCode
+from backplane.client.run import Operator
+from backplane.config.client import ClientConfig, find_config, load_client_config
+from backplane.errors import ConfigError
+from backplane.nats.client import NatsClient
+from backplane.nats.errors import NatsError
+from backplane.node.agent import Agent
+from backplane.node.host import host_identity
+from backplane.security.names import (
+    caller_id_for,
+    default_certname,
+    valid_identity,
+)
+
+__all__ = ["Settings", "agent_ddl", "connect", "load", "log_to_stderr", "read_nodes"]
+
+BUILT_IN: Final[Mapping[str, str]] = {
+    "backplane": "backplane.node.backplane:BackplaneAgent",
+    "rpcutil": "backplane.node.standard:RpcutilAgent",
+    "choria_util": "backplane.node.standard:ChoriaUtilAgent",
+}
+
+MAX_NODES_FILE: Final = 16 * 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Who the operator is and where he connects to."""
+
+    config: ClientConfig
+    brokers: tuple[str, ...]
+    identity: str
+    caller_id: str
+
+
+def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settings:
+    """Read the client's configuration.
+
+    :raises Fault: when it cannot be used.
+    """
+    home = os.path.expanduser("~")
+    searched: list[str] = []
+    if path is None:
+        path, searched = find_config(home, os.path.exists)
+    if path is None and not environ.get("BROKER"):
+        raise Fault(
+            "no configuration file was found; searched " + ", ".join(searched), ExitCode.USAGE
+        )
+    try:
+        config = (
+            load_client_config(path, home=home, cwd=_cwd(), env=environ)
+            if path is not None
+            else ClientConfig()
+        )
+    except ConfigError as error:
+        raise Fault(str(error), ExitCode.USAGE) from None
+    brokers = config.middleware_hosts or tuple(filter(None, [environ.get("BROKER")]))
+    if not brokers:
+        raise Fault(
+            f"{path}: no brokers: plugin.choria.middleware_hosts is not set", ExitCode.USAGE
+        )
+    if not insecure:
+        raise Fault(
+            "this version has no TLS and signatures yet: pass --insecure for networks without "
+            "security",
+            ExitCode.CREDENTIALS,
+        )
+    try:
+        identity = config.identity or host_identity()
+        uid = os.geteuid() if hasattr(os, "geteuid") else None
+        caller_id = caller_id_for(default_certname(identity, environ=environ, uid=uid))
+    except ValueError as error:
+        raise Fault(str(error), ExitCode.CREDENTIALS) from None
+    return Settings(config=config, brokers=brokers, identity=identity, caller_id=caller_id)
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
+
+
+def connect(
+    settings: Settings, reactor: Any, now: Callable[[], float]
+) -> tuple[NatsClient, Operator]:
+    """Return a client that begins to connect, and the operator that uses it.
+
+    :raises Fault: when the brokers' addresses cannot be used.
+    """
+    config = settings.config
+    try:
+        client = NatsClient(
+            settings.brokers,
+            reactor,
+            name=settings.caller_id,
+            user=config.user,
+            password=config.password,
+            retry=False,
+            connect_timeout=config.connect_timeout,
+            buffer_size=64 * 1024 * 1024,
+            rng=random.SystemRandom(),
+            version=__version__,
+        )
+    except (ValueError, NatsError) as error:
+        raise Fault(str(error), ExitCode.USAGE) from None
+    client.startService()
+    operator = Operator(
+        client, reactor, caller_id=settings.caller_id, identity=settings.identity, now=now
+    )
+    return client, operator
+
+
+def read_nodes(path: str | None) -> list[str] | None:
+    """Read identities, one a line; ``-`` is standard input.
+
+    :raises Fault: when the file cannot be read or names what is no identity.
+    """
+    if path is None:
+        return None
+    try:
+        if path == "-":
+            text = sys.stdin.read(MAX_NODES_FILE)
+        else:
+            with open(path, encoding="utf-8-sig") as file:
+                text = file.read(MAX_NODES_FILE)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Fault(f"--nodes {path}: {error}", ExitCode.USAGE) from None
+    names = [line.strip() for line in text.splitlines()]
+    for number, name in enumerate(names, 1):
+        if name and not valid_identity(name):
+            raise Fault(
+                f"--nodes {path}:{number}: {name[:60]!r} is not an identity", ExitCode.USAGE
+            )
+    names = [name for name in names if name]
+    if not names:
+        raise Fault(f"--nodes {path}: there are no identities in it", ExitCode.USAGE)
+    return names
+
+
+def agent_ddl(name: str) -> DDL:
+    """Return the DDL of an agent, with all its actions.
+
+    :raises ValueError: when there is none of that name.
+    """
+    module, colon, attribute = BUILT_IN.get(name, name).partition(":")
+    if not colon:
+        known = ", ".join(sorted(BUILT_IN))
+        raise ValueError(f"there is no agent {name!r}: {known}, or package.module:Class")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except Exception as error:
+        raise ValueError(f"importing {module} failed: {type(error).__name__}: {error}") from None
+    if not (isinstance(found, type) and issubclass(found, Agent)):
+        raise ValueError(f"{name} is not a subclass of backplane.Agent")
+    return found.full_ddl()
+
+
+def log_to_stderr() -> None:
+    """Show all log events on standard error."""
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)

@@ -1,0 +1,111 @@
+"""Who is there, and when we know.
+
+Discovery ends at once when everyone who is expected has answered. Otherwise,
+for reads, a little after the last new answer; for changes, when the whole time
+is over, so that a slow service is not left out. A window given by the operator
+decides in either case. Pure: time is an argument.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import Final
+
+import attrs
+
+from backplane.security.names import valid_identity
+
+__all__ = ["Discovery", "DiscoveryRule"]
+
+QUIET: Final = 0.3
+"""Seconds after the last new answer at which discovery for a read ends."""
+
+MAX_SERVICES: Final = 100_000
+"""Services that are counted; more answers than that are not a fleet but a flood."""
+
+
+@attrs.frozen(kw_only=True)
+class DiscoveryRule:
+    """When discovery ends.
+
+    :ivar timeout: seconds at most.
+    :ivar quiet: seconds after the last new answer, or ``None`` to wait for ``timeout``.
+    :ivar named: identities that are all who is meant.
+    :ivar expect: how many services there are.
+    """
+
+    timeout: float = 2.0
+    quiet: float | None = QUIET
+    named: frozenset[str] = frozenset()
+    expect: int | None = None
+
+    @classmethod
+    def choose(
+        cls,
+        *,
+        change: bool,
+        timeout: float = 2.0,
+        window: float | None = None,
+        named: Collection[str] = (),
+        expect: int | None = None,
+    ) -> DiscoveryRule:
+        """Return the rule for a read or a change, or for the operator's ``window``."""
+        if window is not None:
+            return cls(
+                timeout=max(timeout, window), quiet=window, named=frozenset(named), expect=expect
+            )
+        quiet = None if change else QUIET
+        return cls(timeout=timeout, quiet=quiet, named=frozenset(named), expect=expect)
+
+
+class Discovery:
+    """The answers of one discovery.
+
+    :ivar found: identities, with how many services have each.
+    :ivar refused: answers that name no valid identity, or come beyond the bound.
+    """
+
+    def __init__(self, rule: DiscoveryRule, started: float) -> None:
+        self.rule = rule
+        self.found: Counter[str] = Counter()
+        self.late: Counter[str] = Counter()
+        self.refused = 0
+        self._started = started
+        self._last: float | None = None
+        self._ended = False
+
+    def answered(self, identity: str, now: float) -> bool:
+        """Take an answer; say whether it counts."""
+        named = self.rule.named
+        total = self.found.total() + self.late.total()
+        if not valid_identity(identity) or total >= MAX_SERVICES:
+            self.refused += 1
+            return False
+        if named and identity not in named:
+            return False
+        if self._ended:
+            self.late[identity] += 1
+            return False
+        self.found[identity] += 1
+        self._last = now
+        return True
+
+    @property
+    def complete(self) -> bool:
+        """Whether everyone who is expected has answered."""
+        rule = self.rule
+        if rule.expect is not None:
+            return self.found.total() >= rule.expect
+        return bool(rule.named) and rule.named <= self.found.keys()
+
+    def ends(self) -> float:
+        """Return when discovery ends if nobody else answers."""
+        latest = self._started + self.rule.timeout
+        if self.rule.quiet is None or self._last is None:
+            return latest
+        return min(latest, self._last + self.rule.quiet)
+
+    def end(self) -> None:
+        """Whoever answers from now on is late."""
+        self._ended = True

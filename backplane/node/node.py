@@ -1,0 +1,311 @@
+"""One running node: its parts put together, started and closed in order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from backplane._version import __version__
+from backplane.choria import subjects, v1
+from backplane.choria.message import Request, new_request_id
+from backplane.config.service import ServiceConfig
+from backplane.interfaces import DataItem
+from backplane.nats.client import Connected, NatsClient, ServerError
+from backplane.nats.errors import BadSubject, PayloadTooLarge
+from backplane.nats.servers import Server, parse_servers
+from backplane.nats.validators import check_publish_subject
+from backplane.node.admission import Admission
+from backplane.node.agent import Agent
+from backplane.node.backplane import CALL_DEADLINE, BackplaneAgent, Provided
+from backplane.node.calling import CallMode, MethodCalls, run_in_thread
+from backplane.node.dispatch import Dispatcher
+from backplane.node.facts import FactSnapshots
+from backplane.node.outbox import Outbox, Sealed
+from backplane.node.presence import ManagementState, Presence
+from backplane.node.processor import Processor
+from backplane.node.standard import ChoriaUtilAgent, DiscoveryAgent, NodeDetails, RpcutilAgent
+from backplane.security.names import caller_id_for
+from backplane.security.replay import ReplayMemory
+from backplane.security.roles import Roles
+from backplane.security.signing import InsecureSigner, InsecureVerifier
+from backplane.stacks import thread_dump
+
+__all__ = ["Node", "NodeParts"]
+
+REGISTRATION_AGENT: Final = "registration"
+REGISTRATION_TTL: Final = 60
+NOWHERE: Final = "dev.null"
+
+MAX_CLASSES: Final = 10_000
+
+
+@attrs.frozen(kw_only=True)
+class NodeParts:
+    """What a node is made of.
+
+    :ivar provided: what the application provides, by field of
+        :class:`~backplane.node.backplane.Provided`, and how it is called.
+    :ivar logger: makes a logger for a namespace.
+    :ivar changed: called with each new state.
+    """
+
+    config: ServiceConfig
+    provided: Mapping[str, tuple[object, CallMode]]
+    agents: Sequence[Agent]
+    data_publisher: bool
+    reactor: Any
+    now: Callable[[], float]
+    endpoint: Callable[[Server], IStreamClientEndpoint] | None
+    rng: random.Random
+    logger: Callable[[str], Logger]
+    changed: Callable[[ManagementState], None]
+
+
+class Node:
+    """A node, from its start to its end; it is not started again."""
+
+    def __init__(self, parts: NodeParts) -> None:
+        config, clock = parts.config, parts.reactor
+        self._config = config
+        self._clock: IReactorTime = clock
+        self._now = parts.now
+        self._log = parts.logger("backplane.node")
+        self._signer = InsecureSigner()
+        self._caller_id = caller_id_for(config.identity)
+        threads = run_in_thread(parts.reactor)
+        self._calls = {
+            name: MethodCalls(provided, clock, threads, mode)
+            for name, (provided, mode) in parts.provided.items()
+        }
+        provided = Provided(**self._calls)
+        self.client = NatsClient(
+            config.brokers,
+            parts.reactor,
+            name=config.identity,
+            user=config.user,
+            password=config.password,
+            token=config.token,
+            endpoint=parts.endpoint,
+            log=parts.logger("backplane.nats"),
+            rng=parts.rng,
+            ping_interval=config.ping_interval,
+            stop_timeout=config.stop_timeout,
+            version=__version__,
+        )
+        self._classes: list[str] = []
+        started = parts.now()
+        self.agents: dict[str, Agent] = {}
+        self.facts = FactSnapshots(
+            self._calls.get("info_source"),
+            lambda: {**provided.own_facts(), "backplane_actions": self._actions},
+            parts.logger("backplane.facts"),
+            secrets=config.facts.secrets,
+            exempt=config.facts.exempt,
+            deadline=CALL_DEADLINE,
+        )
+        self.admission = Admission(
+            identity=config.identity,
+            collectives=(config.collective,),
+            agents=lambda: tuple(self.agents),
+            facts=self.facts.usable,
+            classes=lambda: self._classes,
+            verifier=InsecureVerifier(),
+            roles=Roles.compile(
+                insecure=config.auth.insecure,
+                full=config.auth.full,
+                read_only=config.auth.read_only,
+            ),
+            replay=ReplayMemory(),
+            started=started,
+            is_change=lambda agent, body: self._dispatcher.is_change(agent, body),
+            reply_to_extras=config.reply_to,
+            hidden=config.auth.hidden,
+        )
+        details = NodeDetails(
+            identity=config.identity,
+            collectives=(config.collective,),
+            agents=self.agents,
+            classes=lambda: self._classes,
+            facts=self.facts,
+            counters=self.admission.counters,
+            config=_public_settings(config),
+            servers=[server.url for server in parse_servers(config.brokers)],
+            connection=self.client,
+            started=started,
+            secure=config.secure,
+            tls=config.secure,
+        )
+        backplane = BackplaneAgent(
+            provided,
+            self.facts,
+            clock,
+            lambda: thread_dump(parts.reactor),
+            parts.logger("backplane.agent"),
+            max_stop_delay=config.max_stop_delay,
+            rng=parts.rng,
+        )
+        for agent in (
+            DiscoveryAgent(),
+            backplane,
+            RpcutilAgent(details),
+            ChoriaUtilAgent(details),
+            *parts.agents,
+        ):
+            name = agent.metadata.name
+            if name in self.agents:
+                raise ValueError(f"the agent name {name} is taken")
+            self.agents[name] = agent
+        self._actions = ",".join(sorted(backplane.actions()))
+        self._dispatcher = Dispatcher(
+            self.agents, clock, threads, parts.logger("backplane.dispatch")
+        )
+        self._processor = Processor(
+            identity=config.identity,
+            admission=self.admission,
+            dispatcher=self._dispatcher,
+            counters=self.admission.counters,
+            connection=self.client,
+            clock=clock,
+            now=parts.now,
+            log=parts.logger("backplane.admission"),
+        )
+        self.presence = Presence(
+            self.client,
+            identity=config.identity,
+            collectives=(config.collective,),
+            agents=lambda: tuple(self.agents),
+            received=self._processor.received,
+            version=__version__,
+            clock=clock,
+            now=parts.now,
+            log=parts.logger("backplane.presence"),
+            rng=parts.rng,
+            published=self._count_event,
+            changed=parts.changed,
+        )
+        self.outbox: Outbox | None = None
+        if parts.data_publisher:
+            self.outbox = Outbox(
+                self._seal,
+                self.client,
+                parts.reactor,
+                permanent=(BadSubject, PayloadTooLarge),
+                log=parts.logger("backplane.outbox"),
+                max_items=config.outbox.max_items,
+                max_bytes=config.outbox.max_bytes,
+            )
+        self._refresher = LoopingCall(self._refresh)
+        self._refresher.clock = clock
+
+    def start(self) -> None:
+        """Ask for facts, subscribe, begin to connect."""
+        self._refresher.start(self._config.facts.interval).addErrback(
+            lambda failure: self._log.failure("facts are not refreshed any more", failure)
+        )
+        self.presence.start()
+        if self.outbox is not None:
+            self.outbox.start()
+            self.client.add_listener(self._pump)
+        self.client.startService()
+
+    async def refuse_and_finish(self) -> None:
+        """Refuse new work, and wait until what is under way has ended or is overdue."""
+        self.presence.stopping()
+        self._processor.refuse()
+        if self._refresher.running:
+            self._refresher.stop()
+        idle = self._dispatcher.when_idle()
+        late = self._clock.callLater(self._config.stop_timeout, self._dispatcher.cancel)
+        await idle
+        if late.active():
+            late.cancel()
+
+    async def close(self) -> None:
+        """Say goodbye, flush, and close the connection."""
+        self.presence.goodbye()
+        if self.outbox is not None:
+            drained = self.outbox.drain()
+            if self.client.is_connected and not drained.called:
+                late = self._clock.callLater(self._config.stop_timeout, self.outbox.close)
+                await drained
+                if late.active():
+                    late.cancel()
+        await self.client.stopService()
+        if self.outbox is not None:
+            self.outbox.close()
+            self.client.remove_listener(self._pump)
+        for calls in self._calls.values():
+            calls.cancel()
+        self.presence.stopped()
+
+    def _refresh(self) -> Deferred[None]:
+        path = self._config.classes_file
+        if path is not None:
+            try:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    self._classes = file.read().split("\n")[:MAX_CLASSES]
+            except OSError as error:
+                self._classes = []
+                self._log.warn("classes are not readable: {error}", error=error)
+            self._classes = [line.strip() for line in self._classes if line.strip()]
+        return self.facts.refresh()
+
+    def _count_event(self) -> None:
+        self.admission.counters.events += 1
+
+    def _pump(self, event: object) -> None:
+        assert self.outbox is not None
+        if isinstance(event, Connected):
+            self.outbox.pump()
+        elif isinstance(event, ServerError) and event.kind == "publish" and event.subject:
+            self.outbox.forbidden(event.subject, event.text)
+
+    def _seal(self, item: DataItem) -> Sealed:
+        """Make the document that data adapters read (Choria protocol 7.1)."""
+        data = item.data
+        text = data if isinstance(data, str) else bytes(data).decode("utf-8", "strict")
+        if not text:
+            raise ValueError("there is no data in the item")
+        text.encode("utf-8")
+        subject = item.destination or subjects.broadcast(
+            self._config.collective, REGISTRATION_AGENT
+        )
+        check_publish_subject(subject, "the destination")
+        request = Request(
+            message=text,
+            request_id=new_request_id(),
+            sender_id=self._config.identity,
+            caller_id=self._caller_id,
+            collective=self._config.collective,
+            agent=REGISTRATION_AGENT,
+            ttl=REGISTRATION_TTL,
+            time=int(self._now()),
+        )
+        payload = v1.encode_transport(
+            v1.seal_request(request, self._signer),
+            sender=self._config.identity,
+            reply_to=NOWHERE,
+        )
+        return Sealed(subject, payload)
+
+
+def _public_settings(config: ServiceConfig) -> dict[str, Any]:
+    """Return what ``get_config_item`` may answer; nothing in it is a secret."""
+    return {
+        "identity": config.identity,
+        "main_collective": config.collective,
+        "collectives": [config.collective],
+        "registration_collective": config.collective,
+        "loglevel": config.loglevel,
+        "logfile": config.logfile or "",
+        "configfile": "",
+        "classesfile": config.classes_file or "",
+        "plugin.choria.use_srv": False,
+    }

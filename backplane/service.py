@@ -1,0 +1,356 @@
+"""Management: everything that makes an application manageable, as one Service.
+
+::
+
+    management = Management(config, pausable=app, info_source=app)
+    management.setServiceParent(parent)      # or startService() and stopService()
+    yield management.when_ready()
+
+Starting returns at once and never waits for a broker. Stopping goes in order:
+refuse new work, let actions end, stop the application's service, publish the
+shutdown event, flush what was published, close the connection, each within a
+bound.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger, globalLogPublisher
+from twisted.python.failure import Failure
+
+from backplane.config.service import ServiceConfig, make_config, parse
+from backplane.errors import ConfigError, Problem, StateError
+from backplane.interfaces import (
+    DataItem,
+    IHealthCheckable,
+    IInfoSource,
+    ILogLevelSetable,
+    IPausable,
+    IStopable,
+)
+from backplane.logs import ManagementLog
+from backplane.nats.servers import Server
+from backplane.node.agent import Agent
+from backplane.node.calling import CallMode
+from backplane.node.host import host_identity
+from backplane.node.node import Node, NodeParts
+from backplane.node.outbox import Outbox
+from backplane.node.presence import ManagementState, Phase
+
+__all__ = ["Management"]
+
+_INTERFACES: Final[Mapping[str, Any]] = {
+    "info_source": IInfoSource,
+    "pausable": IPausable,
+    "health": IHealthCheckable,
+    "stopable": IStopable,
+    "log_level": ILogLevelSetable,
+}
+
+_here: set[tuple[str, str]] = set()
+"""Collective and identity of the managements started in this process: the one
+thing that they share, as two of one name would answer for each other."""
+
+
+class Management(MultiService):
+    """The management of one application.
+
+    :param config: :class:`~backplane.config.service.ServiceConfig`, a mapping of its
+        fields, or any :class:`~backplane.interfaces.IConfigProvider`.
+    :param info_source, pausable, health_check, stopable, log_level: what the
+        application provides; see also :meth:`provide`.
+    :param data_publisher: whether :meth:`publish` may be used.
+    :param agents: agents of the application's own.
+    :param calls: how methods of what is provided are called: on the ``reactor``, or,
+        where they block, each in a ``thread``.
+    :param reactor: the reactor to use; the global one by default, asked for at start.
+    :param now: wall-clock time, Unix seconds.
+    :param endpoint: makes the endpoint of a broker; TCP by default. For tests.
+    :param rng: source of jitter and identifiers. For tests.
+    :raises ConfigError: when the configuration has mistakes, with all of them.
+    """
+
+    def __init__(
+        self,
+        config: object,
+        *,
+        info_source: object = None,
+        pausable: object = None,
+        health_check: object = None,
+        stopable: object = None,
+        log_level: object = None,
+        data_publisher: bool = True,
+        agents: Sequence[Agent] = (),
+        calls: CallMode = "reactor",
+        reactor: Any = None,
+        now: Callable[[], float] = time.time,
+        endpoint: Callable[[Server], IStreamClientEndpoint] | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = _config(config)
+        self._log_sink = ManagementLog(
+            self.config.loglevel, self.config.logfile, globalLogPublisher
+        )
+        self._log: Logger = self._log_sink.logger("backplane.service")
+        self._provided: dict[str, tuple[object, CallMode]] = {}
+        self._agents: list[Agent] = []
+        self._applications: list[Any] = []
+        self._data_publisher = data_publisher
+        self._calls = calls
+        self._reactor = reactor
+        self._now = now
+        self._endpoint = endpoint
+        self._rng = rng if rng is not None else random.SystemRandom()
+        self._node: Node | None = None
+        self._state = ManagementState(Phase.NEW, now())
+        self._early: list[Deferred[None]] = []
+        self._listeners: list[Callable[[ManagementState], None]] = []
+        self._stopping: Deferred[None] | None = None
+        for name, given in (
+            ("info_source", info_source),
+            ("pausable", pausable),
+            ("health", health_check),
+            ("stopable", stopable),
+            ("log_level", log_level),
+        ):
+            if given is not None:
+                self._take(name, given, calls)
+        for agent in agents:
+            self.provide(agent)
+
+    @property
+    def state(self) -> ManagementState:
+        """Phase, since when, the broker and the last error."""
+        return self._state
+
+    @property
+    def data_outbox(self) -> Outbox:
+        """Where data to publish is put.
+
+        :raises StateError: before the start, and without ``data_publisher``.
+        """
+        if not self._data_publisher:
+            raise StateError("this management was made with data_publisher=False")
+        if self._node is None:
+            raise StateError("data can be published once the management is started")
+        assert self._node.outbox is not None
+        return self._node.outbox
+
+    def publish(self, item: DataItem) -> Deferred[None]:
+        """Publish data; fires when the broker has it.
+
+        See :mod:`backplane.node.outbox` for what is promised.
+
+        :returns: fails with :class:`StateError` when the management is not started.
+        :raises ValueError: for data that is empty or not UTF-8, or a bad destination.
+        """
+        try:
+            outbox = self.data_outbox
+        except StateError as error:
+            return fail(error)
+        return outbox.publish(item)
+
+    def provide(self, provided: object, calls: CallMode | None = None) -> None:
+        """Take each interface that ``provided`` provides; before the start.
+
+        An :class:`~backplane.node.agent.Agent` is added as one; an ``IService`` is
+        started before the management is ready and stopped after it has refused new work.
+
+        :param calls: as for the management.
+        :raises StateError: after the start, or for an interface that was provided already.
+        :raises TypeError: when there is nothing in it to be taken.
+        """
+        if self.running:
+            raise StateError("what is managed must be provided before the start")
+        if isinstance(provided, Agent):
+            name = provided.metadata.name
+            if any(agent.metadata.name == name for agent in self._agents):
+                raise StateError(f"there is an agent {name} already")
+            self._agents.append(provided)
+            return
+        names = [name for name, face in _INTERFACES.items() if face.providedBy(provided)]
+        service = IService.providedBy(provided)
+        if not names and not service:
+            faces = ", ".join(face.__name__ for face in _INTERFACES.values())
+            raise TypeError(
+                f"{type(provided).__name__} provides none of {faces}, IService; "
+                "is it decorated with @implementer(…)?"
+            )
+        for name in names:
+            self._take(name, provided, calls if calls is not None else self._calls)
+        if service:
+            self._applications.append(provided)
+
+    def _take(self, name: str, provided: object, calls: CallMode) -> None:
+        face = _INTERFACES[name]
+        if name in self._provided:
+            raise StateError(f"{face.__name__} was provided already")
+        for method in face.names():
+            if not callable(getattr(provided, method, None)):
+                raise TypeError(
+                    f"{type(provided).__name__} has no method {method}(), "
+                    f"which {face.__name__} asks for"
+                )
+        self._provided[name] = (provided, calls)
+
+    def when_ready(self) -> Deferred[None]:
+        """Fire when operators can reach the service.
+
+        :returns: fails with :class:`StateError` when the management stops before.
+        """
+        if self._node is not None:
+            return self._node.presence.when_ready()
+        waiter: Deferred[None] = Deferred(self._early.remove)
+        self._early.append(waiter)
+        return waiter
+
+    def on_change(self, listener: Callable[[ManagementState], None]) -> None:
+        """Call ``listener`` with each new :attr:`state`, of readiness lost or regained."""
+        self._listeners.append(listener)
+
+    def privilegedStartService(self) -> None:
+        """Start the privileged part of the application's service."""
+        for application in self._applications:
+            application.privilegedStartService()
+        super().privilegedStartService()
+
+    def startService(self) -> None:
+        """Start; connecting goes on in the background.
+
+        :raises StateError: when another management of this collective and identity
+            is running in this process.
+        :raises OSError: when the log file cannot be opened.
+        """
+        if self._stopping is not None:
+            raise StateError("the management is still stopping")
+        name = (self.config.collective, self.config.identity)
+        if name in _here:
+            raise StateError(
+                f"a management of {name[0]} with the identity {name[1]} is running in this "
+                "process already; make identities unique with `identity` or `instance`"
+            )
+        reactor = self._reactor
+        if reactor is None:
+            from twisted.internet import reactor as default
+
+            reactor = default
+        self._log_sink.open()
+        _here.add(name)
+        try:
+            self._node = self._make_node(reactor)
+            for application in self._applications:
+                application.startService()
+            super().startService()
+            self._node.start()
+        except BaseException:
+            _here.discard(name)
+            self.running = 0
+            raise
+        early, self._early = self._early, []
+        for waiter in early:
+            self._node.presence.when_ready().chainDeferred(waiter)
+
+    def _make_node(self, reactor: Any) -> Node:
+        node = Node(
+            NodeParts(
+                config=self.config,
+                provided=dict(self._provided),
+                agents=tuple(self._agents),
+                data_publisher=self._data_publisher,
+                reactor=reactor,
+                now=self._now,
+                endpoint=self._endpoint,
+                rng=self._rng,
+                logger=self._log_sink.logger,
+                changed=self._changed,
+            )
+        )
+        for agent in node.agents.values():
+            agent.setServiceParent(self)
+        return node
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order; fires when everything is closed."""
+        if self._stopping is not None:
+            waiting: Deferred[None] = Deferred()
+            self._stopping.addBoth(lambda result: waiting.callback(None))
+            return waiting
+        if self._node is None:
+            waiters, self._early = self._early, []
+            for waiter in waiters:
+                waiter.errback(Failure(StateError("the management was never started")))
+            self.running = 0
+            done: Deferred[None] = Deferred()
+            done.callback(None)
+            return done
+        self._stopping = Deferred()
+        return Deferred.fromCoroutine(self._stop(self._node))
+
+    async def _stop(self, node: Node) -> None:
+        try:
+            await self._guard("letting actions end", node.refuse_and_finish)
+            for application in reversed(self._applications):
+                await self._guard("stopping the application", application.stopService)
+            await self._guard("closing the connection", node.close)
+            self.running = 0
+            for agent in list(self):
+                await self._guard("stopping an agent", agent.stopService)
+                agent.parent = None
+                self.services.remove(agent)
+                self.namedServices.pop(agent.name, None)
+        finally:
+            _here.discard((self.config.collective, self.config.identity))
+            self._node = None
+            stopping, self._stopping = self._stopping, None
+            self._log_sink.close()
+            if stopping is not None:
+                stopping.callback(None)
+
+    async def _guard(
+        self, what: str, step: Callable[[], Deferred[Any] | Awaitable[Any] | None]
+    ) -> None:
+        """Do one step of stopping; the next ones are done whatever comes of it."""
+        try:
+            await maybeDeferred(step)
+        except Exception:
+            self._log.failure("{what} failed", what=what)
+
+    def _changed(self, state: ManagementState) -> None:
+        self._state = state
+        for listener in list(self._listeners):
+            try:
+                listener(state)
+            except Exception:
+                self._log.failure("a listener failed")
+
+
+def _config(config: object) -> ServiceConfig:
+    if isinstance(config, Mapping):
+        made = parse(config, env=os.environ, hostname=host_identity(), pid=os.getpid())
+    elif isinstance(config, ServiceConfig):
+        made = make_config(**attrs.asdict(config, recurse=False))
+    else:
+        names = ("name", "brokers", "logfile", "loglevel", "tls", "auth", "identity")
+        fields = {name: getattr(config, name, None) for name in names}
+        made = make_config(hostname=host_identity(), **fields)
+    if made.tls is not None:
+        raise ConfigError(
+            [
+                Problem(
+                    "management.tls",
+                    f"scheme {made.tls.scheme}",
+                    "no tls section: this version has the insecure mode only",
+                )
+            ]
+        )
+    return made

@@ -40,7 +40,7 @@ from backplane.interfaces import (
 from backplane.logs import ManagementLog
 from backplane.nats.servers import Server
 from backplane.node.agent import Agent
-from backplane.node.calling import CallMode
+from backplane.node.calling import CallMode, ThreadRunner
 from backplane.node.host import host_identity
 from backplane.node.node import Node, NodeParts
 from backplane.node.outbox import Outbox
@@ -75,6 +75,7 @@ class Management(MultiService):
     :param reactor: the reactor to use; the global one by default, asked for at start.
     :param now: wall-clock time, Unix seconds.
     :param endpoint: makes the endpoint of a broker; TCP by default. For tests.
+    :param threads: runs methods that block; each in a thread by default. For tests.
     :param rng: source of jitter and identifiers. For tests.
     :raises ConfigError: when the configuration has mistakes, with all of them.
     """
@@ -94,6 +95,7 @@ class Management(MultiService):
         reactor: Any = None,
         now: Callable[[], float] = time.time,
         endpoint: Callable[[Server], IStreamClientEndpoint] | None = None,
+        threads: ThreadRunner | None = None,
         rng: random.Random | None = None,
     ) -> None:
         super().__init__()
@@ -110,6 +112,7 @@ class Management(MultiService):
         self._reactor = reactor
         self._now = now
         self._endpoint = endpoint
+        self._threads = threads
         self._rng = rng if rng is not None else random.SystemRandom()
         self._node: Node | None = None
         self._state = ManagementState(Phase.NEW, now())
@@ -270,6 +273,7 @@ class Management(MultiService):
                 reactor=reactor,
                 now=self._now,
                 endpoint=self._endpoint,
+                threads=self._threads,
                 rng=self._rng,
                 logger=self._log_sink.logger,
                 changed=self._changed,

@@ -24,7 +24,7 @@ from backplane.nats.validators import check_publish_subject
 from backplane.node.admission import Admission
 from backplane.node.agent import Agent
 from backplane.node.backplane import CALL_DEADLINE, BackplaneAgent, Provided
-from backplane.node.calling import CallMode, MethodCalls, run_in_thread
+from backplane.node.calling import CallMode, MethodCalls, ThreadRunner, run_in_thread
 from backplane.node.dispatch import Dispatcher
 from backplane.node.facts import FactSnapshots
 from backplane.node.outbox import Outbox, Sealed
@@ -63,6 +63,7 @@ class NodeParts:
     reactor: Any
     now: Callable[[], float]
     endpoint: Callable[[Server], IStreamClientEndpoint] | None
+    threads: ThreadRunner | None
     rng: random.Random
     logger: Callable[[str], Logger]
     changed: Callable[[ManagementState], None]
@@ -79,7 +80,7 @@ class Node:
         self._log = parts.logger("backplane.node")
         self._signer = InsecureSigner()
         self._caller_id = caller_id_for(config.identity)
-        threads = run_in_thread(parts.reactor)
+        threads = parts.threads if parts.threads is not None else run_in_thread(parts.reactor)
         self._calls = {
             name: MethodCalls(provided, clock, threads, mode)
             for name, (provided, mode) in parts.provided.items()

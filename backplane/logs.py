@@ -9,11 +9,13 @@ the host's log or touches its signal handlers.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, Final, TextIO
+from io import FileIO
+from typing import Any, Final
 
 from twisted.logger import (
     ILogObserver,
@@ -72,7 +74,7 @@ class LogFile:
     def __init__(self, path: str, fallback: Callable[[OSError], None] | None = None) -> None:
         self.path = path
         self._fallback = fallback
-        self._file: TextIO | None = None
+        self._file: FileIO | None = None
         self._identity: tuple[int, int] | None = None
         self._failing: str | None = None
 
@@ -83,7 +85,7 @@ class LogFile:
         """
         self.close()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-        self._file = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
+        self._file = os.fdopen(descriptor, "ab", buffering=0)
         status = os.fstat(descriptor)
         self._identity = (status.st_dev, status.st_ino)
 
@@ -93,8 +95,9 @@ class LogFile:
             if self._file is None or not self._current():
                 self.open()
             assert self._file is not None
-            self._file.write(line + "\n")
-            self._file.flush()
+            data = (line + "\n").encode("utf-8", "backslashreplace")
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, "the line was cut short")
         except OSError as error:
             if str(error) != self._failing and self._fallback is not None:
                 self._failing = str(error)
@@ -110,7 +113,7 @@ class LogFile:
             try:
                 file.close()
             except OSError:
-                pass  # what could not be flushed was reported when it was written
+                pass  # nothing is kept back that could be lost
 
     def _current(self) -> bool:
         try:

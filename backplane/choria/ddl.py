@@ -5,6 +5,7 @@ Source: Choria protocol 4.4 and 6.4, ``mcorpc/ddl/v1/agent.json``.
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import json
 import re
@@ -196,7 +197,8 @@ def _ruby(value: object) -> str:
         return f"{{{inner}}}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_ruby(item) for item in value)}]"
-    return json.dumps(value).replace("#", "\\#")
+    # Ruby reads UTF-8 and refuses the surrogate pairs of JSON's escapes.
+    return json.dumps(value, ensure_ascii=False).replace("#", "\\#")
 
 
 def _call(head: str, fields: list[tuple[str, str]]) -> str:
@@ -242,7 +244,9 @@ def _ruby_action(action: ActionDDL) -> list[str]:
         lines.append("  summarize do")
         for aggregate in action.aggregates:
             name, *rest = aggregate.args
-            args = ", ".join([f":{name}", *(_ruby(item) for item in rest)])
+            # mco looks for the symbol, not for the text.
+            shown = [_ruby(item).replace('{"format" =>', "{:format =>") for item in rest]
+            args = ", ".join([f":{name}", *shown])
             lines.append(f"    aggregate {aggregate.function}({args})")
         lines.append("  end")
     elif lines[-1] == "":
@@ -273,7 +277,7 @@ def check_inputs(action: ActionDDL, data: object) -> dict[str, Any]:
     for name, item in declared.items():
         if name not in given:
             if item.default is not None:
-                given[name] = item.default
+                given[name] = copy.deepcopy(item.default)
             elif not item.optional:
                 raise _invalid(f"input {name!r} is required")
             continue
@@ -307,6 +311,8 @@ _ARTICLES: Final = {"integer": "an integer", "Array": "an array", "Hash": "a has
 
 def _address(version: int | None) -> Callable[[str], bool]:
     def valid(text: str) -> bool:
+        if "%" in text:
+            return False  # a zone may be any text, shell commands included
         try:
             found = ipaddress.ip_address(text)
         except ValueError:

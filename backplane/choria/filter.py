@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import attrs
 
-from backplane.choria.budget import DEFAULT_STEPS, Budget, BudgetExceeded
-from backplane.choria.compound import ExpressionError, evaluate
+from backplane.choria.budget import DEFAULT_STEPS, Budget
+from backplane.choria.compound import evaluate
 from backplane.choria.documents import check_keys, text
 from backplane.choria.facts import OPERATORS, FactFilter, check_fact, parse_fact
 from backplane.choria.matching import has_agent, has_class, is_identity, is_pattern
@@ -142,7 +142,9 @@ def _compound(item: object) -> tuple[Mapping[str, str], ...]:
         raise DecodeError("bad_field", _LAYER, "a compound filter is not a list of objects")
     if len(item) > MAX_EXPRESSIONS or any(len(entry) > MAX_EXPRESSIONS for entry in item):
         raise DecodeError("too_large", _LAYER, "a compound filter with too many entries")
-    return tuple({key[:MAX_TEXT]: _bounded(entry, key, 0) for key in entry} for entry in item)
+    if any(len(key) > MAX_TEXT for entry in item for key in entry):
+        raise DecodeError("too_large", _LAYER, f"a key of more than {MAX_TEXT} characters")
+    return tuple({key: _bounded(entry, key, 0) for key in entry} for entry in item)
 
 
 def encode_filter(filter: Filter) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def matches_public(filter: Filter, node: NodeView) -> bool:
                 if is_pattern(wanted)
             )
         ) and all(has_agent(node.agents, wanted, budget) for wanted in filter.agent)
-    except BudgetExceeded:
+    except Exception:  # no filter may stop a service
         return False
 
 
@@ -191,7 +193,7 @@ def matches(filter: Filter, node: NodeView, budget: Budget) -> bool:
             and all(check_fact(node.facts, test, budget) for test in filter.fact)
             and all(_expression(entries, node, budget) for entries in filter.compound)
         )
-    except (BudgetExceeded, ExpressionError):
+    except Exception:  # expressions fail, budgets end; no filter may stop a service
         return False
 
 

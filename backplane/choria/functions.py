@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from backplane.choria.budget import Budget
+from backplane.choria.facts import lower
 from backplane.choria.jsontext import MAX_TEXT, format_number, to_json
 from backplane.choria.lexer import ExpressionError
 from backplane.choria.values import (
@@ -34,9 +35,9 @@ Function = Callable[..., Any]
 
 def _some_text(value: Any, budget: Budget) -> str:
     found = text(value)
-    budget.spend(len(found) // 64)
     if len(found) > MAX_TEXT:
         raise ExpressionError("a text that is too long")
+    budget.spend(len(found) // 64)
     return found
 
 
@@ -141,6 +142,15 @@ def _repeat(budget: Budget, value: Any, times: Any) -> str:
     if count < 0 or len(part) * count > MAX_TEXT:
         raise ExpressionError("a text that is too long")
     return part * count
+
+
+def _abs(value: int | float) -> int | float:
+    return wrap(abs(value)) if isinstance(value, int) else abs(value)
+
+
+def _upper(value: str) -> str:
+    # One character stays one, as in Go.
+    return "".join(up if len(up := char.upper()) == 1 else char for char in value)
 
 
 def _rounded(change: Callable[[float], float]) -> Function:
@@ -298,8 +308,8 @@ FUNCTIONS: Final[dict[str, tuple[int, int, Function]]] = {
     "float": (1, 1, _float),
     "string": (1, 1, _string),
     "type": (1, 1, _type),
-    "upper": (1, 1, _on_text(str.upper)),
-    "lower": (1, 1, _on_text(str.lower)),
+    "upper": (1, 1, _on_text(_upper)),
+    "lower": (1, 1, _on_text(lower)),
     "trim": (1, 2, _trim(lambda value, chars: value.strip(chars or _BLANKS))),
     "trimPrefix": (1, 2, _trim(lambda value, part: value.removeprefix(part or " "))),
     "trimSuffix": (1, 2, _trim(lambda value, part: value.removesuffix(part or " "))),
@@ -311,7 +321,7 @@ FUNCTIONS: Final[dict[str, tuple[int, int, Function]]] = {
     "hasSuffix": (2, 2, _about(str.endswith)),
     "indexOf": (2, 2, _about(str.find)),
     "lastIndexOf": (2, 2, _about(str.rfind)),
-    "abs": (1, 1, lambda budget, value: abs(number(value))),
+    "abs": (1, 1, lambda budget, value: _abs(number(value))),
     "ceil": (1, 1, _rounded(lambda value: float(math.ceil(value)))),
     "floor": (1, 1, _rounded(lambda value: float(math.floor(value)))),
     "round": (

@@ -44,7 +44,7 @@ class _Writer:
         self._size = 0
 
     def _put(self, text: str) -> None:
-        self._budget.spend(1 + len(text) // 64)
+        self._budget.spend(3 + len(text) // 64)
         self._size += len(text)
         self.parts.append(text)
 

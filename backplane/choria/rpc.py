@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from backplane.choria.documents import dumps, parse_object
+from backplane.choria.documents import dumps, parse_object, text
 from backplane.errors import BackplaneError, DecodeError
 
 __all__ = [
@@ -103,14 +103,15 @@ def decode_request(body: bytes) -> RpcRequest:
         return RpcRequest("", "")  # as Go reads it: an object without fields
     try:
         document = parse_object(body, "body", known=("agent", "action", "data", "caller"))
+        agent, action = (_text_or_null(document, key) for key in ("agent", "action"))
     except DecodeError as error:
         raise ActionError(_PREFIX + error.detail, StatusCode.INVALID_DATA) from None
-    for key in ("agent", "action"):
-        if not isinstance(document.get(key) or "", str):
-            raise ActionError(f"{_PREFIX}{key} is not text", StatusCode.INVALID_DATA)
-    return RpcRequest(
-        document.get("agent") or "", document.get("action") or "", document.get("data", {})
-    )
+    return RpcRequest(agent, action, document.get("data", {}))
+
+
+def _text_or_null(document: Mapping[str, Any], key: str) -> str:
+    """Return a text field of a body; absent and null are empty, as in Go."""
+    return "" if document.get(key) is None else text(document, key, "body")
 
 
 def encode_request(agent: str, action: str, data: Mapping[str, Any]) -> str:
@@ -138,15 +139,13 @@ def decode_reply(message: str) -> RpcReply:
     layer = "body"
     document = parse_object(message, layer, known=("action", "statuscode", "statusmsg", "data"))
     status = document.get("statuscode", 0)
-    text = document.get("statusmsg") or ""
-    action = document.get("action") or ""
+    message_text = _text_or_null(document, "statusmsg")
+    action = _text_or_null(document, "action")
     data = document.get("data")
     if not isinstance(status, int) or isinstance(status, bool) or not -(2**63) <= status < 2**63:
         raise DecodeError("bad_field", layer, "statuscode is not an integer")
-    if not isinstance(text, str) or not isinstance(action, str):
-        raise DecodeError("bad_field", layer, "statusmsg or action is not text")
     if data is None or data == "{}":
         data = {}
     if not isinstance(data, dict):
         raise DecodeError("bad_field", layer, "data is not an object")
-    return RpcReply(status, text, data, action)
+    return RpcReply(status, message_text, data, action)

@@ -170,10 +170,10 @@ def _hops(value: object, layer: str) -> tuple[tuple[str, ...], ...]:
         raise DecodeError("bad_field", layer, "seen-by is not a list of hops")
     for hop in value:
         if hop is not None and not (
-            isinstance(hop, list) and all(isinstance(item, str) for item in hop)
+            isinstance(hop, list) and all(item is None or isinstance(item, str) for item in hop)
         ):
             raise DecodeError("bad_field", layer, "a seen-by hop is not a list of text")
-    return tuple(tuple(hop or ()) for hop in value)
+    return tuple(tuple(item or "" for item in hop or ()) for hop in value)
 
 
 def decode_secure_request(data: bytes) -> SecureRequest:

@@ -29,11 +29,14 @@ class ProtocolError(NatsError):
     """The peer sent something that is not NATS; the connection must be dropped.
 
     :ivar events: what was complete before it in the same piece of input.
+    :ivar kind: ``operation`` (no such one), ``line`` (too long), ``arguments`` (number or
+        sizes), ``payload`` (not followed by CR LF), ``document`` (not a JSON object), or ``""``.
     """
 
-    def __init__(self, message: str, events: Sequence[object] = ()) -> None:
+    def __init__(self, message: str, events: Sequence[object] = (), kind: str = "") -> None:
         super().__init__(message)
         self.events = list(events)
+        self.kind = kind
 
 
 class BadSubject(NatsError, ValueError):

@@ -150,6 +150,7 @@ _CACHE_SIZE: Final = 512
 
 _FIRST: Final[Mapping[Role, bytes]] = {"client": b"IiMmHhPp+-", "server": b"CcPpHhSsUu"}
 _MAX_DIGITS: Final = 10
+_MAX_NUMBER: Final = 2**31 - 1
 
 # Subject, sid, reply, header size or -1, total size.
 _Head = tuple[str, str, "str | None", int, int]
@@ -208,7 +209,7 @@ class Parser:
                 if stop + 2 > end:
                     break
                 if data[stop : stop + 2] != b"\r\n":
-                    raise ProtocolError("a payload is not followed by CR LF")
+                    raise ProtocolError("a payload is not followed by CR LF", kind="payload")
                 events.append(self._message(head, data[position:stop]))
                 self._head = head = None
                 position = stop + 2
@@ -237,14 +238,14 @@ class Parser:
 
     def _check_line(self, start: bytes, length: int) -> None:
         if start[0] not in self._first:
-            raise ProtocolError(f"no operation starts with {start[:1]!r}")
+            raise ProtocolError(f"no operation starts with {start[:1]!r}", kind="operation")
         document = start[:1] in b"IiCc"
         if length > (self._limits.document if document else self._limits.line):
-            raise ProtocolError(f"a line of more than {length - 1} bytes")
+            raise ProtocolError(f"a line of more than {length - 1} bytes", kind="line")
 
     def _line(self, line: bytes, events: list[Event]) -> None:
         if not line:
-            raise ProtocolError("an empty line")
+            raise ProtocolError("an empty line", kind="operation")
         self._check_line(line[:8], len(line))
         name = line[:4].upper()
         if name == b"PING":
@@ -269,11 +270,11 @@ class Parser:
                 subject, sid, reply, size = arguments
                 self._head = (_text(subject), _text(sid), _text(reply), -1, self._size(size))
             else:
-                raise ProtocolError(f"MSG with {len(arguments)} arguments")
+                raise ProtocolError(f"MSG with {len(arguments)} arguments", kind="arguments")
         elif name == b"HMSG" and line[4:5] in (b" ", b"\t"):
             arguments = line.split()[1:]
             if len(arguments) not in (4, 5):
-                raise ProtocolError(f"HMSG with {len(arguments)} arguments")
+                raise ProtocolError(f"HMSG with {len(arguments)} arguments", kind="arguments")
             reply_text = _text(arguments[2]) if len(arguments) == 5 else None
             header, total = self._sizes(arguments[-2], arguments[-1])
             self._head = (_text(arguments[0]), _text(arguments[1]), reply_text, header, total)
@@ -285,7 +286,7 @@ class Parser:
             text = line[4:].decode("utf-8", "replace").strip()
             events.append(Err(text.removeprefix("'").removesuffix("'")))
         else:
-            raise ProtocolError(f"unknown operation {line[:16]!r}")
+            raise ProtocolError(f"unknown operation {line[:16]!r}", kind="operation")
 
     def _server_line(self, line: bytes, name: bytes, events: list[Event]) -> None:
         words = line.split()
@@ -293,42 +294,49 @@ class Parser:
         arguments = words[1:]
         if word == b"PUB":
             if len(arguments) not in (2, 3):
-                raise ProtocolError(f"PUB with {len(arguments)} arguments")
+                raise ProtocolError(f"PUB with {len(arguments)} arguments", kind="arguments")
             reply = _text(arguments[1]) if len(arguments) == 3 else None
             self._head = (_text(arguments[0]), "", reply, -1, self._size(arguments[-1]))
         elif word == b"HPUB":
             if len(arguments) not in (3, 4):
-                raise ProtocolError(f"HPUB with {len(arguments)} arguments")
+                raise ProtocolError(f"HPUB with {len(arguments)} arguments", kind="arguments")
             reply = _text(arguments[1]) if len(arguments) == 4 else None
             header, total = self._sizes(arguments[-2], arguments[-1])
             self._head = (_text(arguments[0]), "", reply, header, total)
         elif word == b"SUB":
             if len(arguments) not in (2, 3):
-                raise ProtocolError(f"SUB with {len(arguments)} arguments")
+                raise ProtocolError(f"SUB with {len(arguments)} arguments", kind="arguments")
             queue = _text(arguments[1]) if len(arguments) == 3 else None
             events.append(Sub(_text(arguments[0]), queue, _text(arguments[-1])))
         elif word == b"UNSUB":
             if len(arguments) not in (1, 2):
-                raise ProtocolError(f"UNSUB with {len(arguments)} arguments")
-            limit = self._size(arguments[1]) if len(arguments) == 2 else None
+                raise ProtocolError(f"UNSUB with {len(arguments)} arguments", kind="arguments")
+            limit = self._number(arguments[1]) if len(arguments) == 2 else None
             events.append(Unsub(_text(arguments[0]), limit))
         elif word == b"CONNECT":
             events.append(Connect(_document(line[7:], "CONNECT")))
         else:
-            raise ProtocolError(f"unknown operation {line[:16]!r}")
+            raise ProtocolError(f"unknown operation {line[:16]!r}", kind="operation")
+
+    def _number(self, digits: bytes) -> int:
+        if not digits.isdigit() or len(digits) > _MAX_DIGITS or int(digits) > _MAX_NUMBER:
+            raise ProtocolError(f"a number of {digits[:24]!r}", kind="arguments")
+        return int(digits)
 
     def _size(self, digits: bytes) -> int:
-        if not digits.isdigit() or len(digits) > _MAX_DIGITS:
-            raise ProtocolError(f"a size of {digits[:24]!r}")
-        size = int(digits)
+        size = self._number(digits)
         if size > self._limits.payload:
-            raise ProtocolError(f"a payload of {size} bytes, more than {self._limits.payload}")
+            raise ProtocolError(
+                f"a payload of {size} bytes, more than {self._limits.payload}", kind="arguments"
+            )
         return size
 
     def _sizes(self, header: bytes, total: bytes) -> tuple[int, int]:
         sizes = self._size(header), self._size(total)
         if sizes[0] > sizes[1]:
-            raise ProtocolError(f"headers of {sizes[0]} bytes in a message of {sizes[1]}")
+            raise ProtocolError(
+                f"headers of {sizes[0]} bytes in a message of {sizes[1]}", kind="arguments"
+            )
         return sizes
 
     def _message(self, head: _Head, body: bytes) -> Msg | Pub:
@@ -350,9 +358,11 @@ def _document(text: bytes, name: str) -> dict[str, Any]:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"{name} is not JSON: {type(error).__name__}") from None
+        raise ProtocolError(
+            f"{name} is not JSON: {type(error).__name__}", kind="document"
+        ) from None
     if not isinstance(fields, dict):
-        raise ProtocolError(f"{name} is not a JSON object")
+        raise ProtocolError(f"{name} is not a JSON object", kind="document")
     return fields
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
@@ -70,7 +71,7 @@ def parse_server(text: str) -> Server:
         if colon:
             user, password = unquote(name), unquote(secret)
         else:
-            token = unquote(name)
+            token = unquote(name) or None
     if place.startswith("["):
         host, bracket, tail = place[1:].partition("]")
         if not bracket or ":" not in host or (tail and not tail.startswith(":")):
@@ -106,8 +107,26 @@ def parse_servers(servers: str | Sequence[str]) -> list[Server]:
 
 
 def _shown(text: str) -> str:
-    scheme, separator, rest = text.strip().rpartition("://")
-    return scheme + separator + rest.rpartition("@")[2][:100]
+    # A password may have "://" and "@", so only what follows the last "@" is safe.
+    return text.strip().rpartition("@")[2][:100]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _tls_name(host: str, current: Server) -> str | None:
+    # Certificates rarely have the bare addresses that gossip tells, so the name of the
+    # server that told it is wanted; a host name stands for itself.
+    if not _is_address(host):
+        return None if current.discovered else current.tls_name
+    if current.tls_name is not None or _is_address(current.host):
+        return current.tls_name
+    return current.host
 
 
 class ServerPool:
@@ -158,7 +177,7 @@ class ServerPool:
                 user=current.user,
                 password=current.password,
                 token=current.token,
-                tls_name=current.tls_name or current.host,
+                tls_name=_tls_name(server.host, current),
                 discovered=True,
             )
         if not listed:

@@ -27,6 +27,11 @@ def _checked(subject: object, what: str) -> list[str]:
         raise BadSubject(f"{what} is empty")
     if not _FORBIDDEN.isdisjoint(subject):
         raise BadSubject(f"{what} {subject[:80]!r} has blanks or control characters")
+    if not subject.isascii():
+        try:
+            subject.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise BadSubject(f"{what} {subject[:80]!r} cannot be encoded") from None
     tokens = subject.split(".")
     if "" in tokens:
         raise BadSubject(f"{what} {subject[:80]!r} has an empty token")
@@ -102,5 +107,6 @@ def is_subject(instance: Any, attribute: Any, value: Any) -> None:
 
 def is_subject_id(instance: Any, attribute: Any, value: Any) -> None:
     """Check an attribute that holds a subscription id (txnats); :raises ValueError: otherwise."""
-    if not str(value) or not _FORBIDDEN.isdisjoint(str(value)):
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if not (number or (isinstance(value, str) and value and _FORBIDDEN.isdisjoint(value))):
         raise ValueError(f"{value!r} cannot be a subscription id")

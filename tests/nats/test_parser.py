@@ -21,6 +21,7 @@ from backplane.nats.parser import (
     Ping,
     Pong,
     Pub,
+    Role,
     Sub,
     Unsub,
     encode_connect,
@@ -31,6 +32,8 @@ from backplane.nats.parser import (
     encode_sub,
     encode_unsub,
 )
+
+ROLES: tuple[Role, ...] = ("client", "server")
 
 STREAM = (
     b'INFO {"server_id":"x","max_payload":1048576} \r\nPING\r\nMSG a.b 1 5\r\nhello\r\n'
@@ -153,16 +156,16 @@ class SplitTests(SynchronousTestCase):
         stream = bytearray(STREAM)
         for _ in range(data.draw(st.integers(1, 4))):
             stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
-        role = data.draw(st.sampled_from(["client", "server"]))
+        role: Role = data.draw(st.sampled_from(ROLES))
         whole = parse(Parser(role), [bytes(stream)])
         places = data.draw(st.lists(st.integers(0, 10000), max_size=20))
         self.assertEqual(parse(Parser(role), cut(bytes(stream), places)), whole)
 
-    @given(st.binary(max_size=200), st.sampled_from(["client", "server"]))
+    @given(st.binary(max_size=200), st.sampled_from(ROLES))
     @settings(max_examples=300, deadline=None)
-    def test_garbage(self, data: bytes, role: str) -> None:
+    def test_garbage(self, data: bytes, role: Role) -> None:
         """P6: no input raises anything but the parser's own error."""
-        parse(Parser(role), [data])  # type: ignore[arg-type]
+        parse(Parser(role), [data])
 
     def test_big_payload(self) -> None:
         """P2: a payload of 1 MiB arrives intact, in pieces that end around its CR LF."""

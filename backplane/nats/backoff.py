@@ -1,0 +1,58 @@
+"""How long to wait before the next try."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+import attrs
+
+__all__ = ["Backoff"]
+
+# txnats's values, and Twisted's: e, and the molar Planck constant times the speed of light.
+_FACTOR: Final = 2.718281828459045
+_JITTER: Final = 0.11962656472
+
+
+def _first(backoff: Backoff) -> float:
+    return backoff.initial_delay
+
+
+@attrs.define(slots=False)
+class Backoff:
+    """Delays that grow by a factor, with jitter.
+
+    :ivar max_delay: longest delay, in seconds.
+    :ivar initial_delay: first delay, in seconds.
+    :ivar delay: the current one, :attr:`initial_delay` unless given.
+    :ivar factor: each delay is so many times the one before.
+    :ivar jitter: standard deviation as a part of the delay.
+    :ivar retries: delays since the last success.
+    :ivar rng: where the jitter comes from.
+    """
+
+    max_delay: float = 3600
+    initial_delay: float = 1.0
+    delay: float = attrs.field(default=attrs.Factory(_first, takes_self=True))
+    factor: float = _FACTOR
+    jitter: float = _JITTER
+    retries: int = 0
+    rng: random.Random = attrs.field(
+        factory=random.SystemRandom, kw_only=True, repr=False, eq=False
+    )
+
+    def get_delay(self) -> float:
+        """Return the seconds to wait now."""
+        self.retries += 1
+        if self.retries > 1:
+            delay = min(self.delay * self.factor, self.max_delay)
+            if self.jitter:
+                delay = self.rng.normalvariate(delay, delay * self.jitter)
+            self.delay = max(0.0, delay)
+        self.delay = min(self.delay, self.max_delay)
+        return self.delay
+
+    def reset_delay(self) -> None:
+        """Begin anew, after a success."""
+        self.delay = self.initial_delay
+        self.retries = 0

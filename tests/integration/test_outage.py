@@ -152,9 +152,12 @@ class OutageTests(TestCase):
         document = json.loads(secure["message"])
         self.received[document["envelope"]["senderid"]].append(int(document["message"]))
         self.countdown -= 1
-        if not self.countdown:  # items are on the way, and their confirmations too
-            self.gate.shut()
-            self.server.kill()
+        if not self.countdown:
+            self.kill()
+
+    def kill(self) -> None:
+        self.gate.shut()
+        self.server.kill()
 
     @inlineCallbacks
     def wait(self, condition: Any, what: str) -> Generator[Any, Any, None]:
@@ -172,7 +175,11 @@ class OutageTests(TestCase):
             self.consumer, reactor, caller_id="choria=op", identity="here", now=time.time
         )
         for kill in range(KILLS):
-            self.countdown = 1 + self.rng.randrange(SERVICES * LOAD)
+            # Under load: on the way are items, here and in the broker, and confirmations.
+            if kill % 2:
+                reactor.callLater(self.rng.random() * 0.004, self.kill)
+            else:
+                self.countdown = 1 + self.rng.randrange(SERVICES * LOAD)
             for producer in self.producers:
                 for _ in range(LOAD):
                     producer.put()
@@ -222,5 +229,9 @@ class OutageTests(TestCase):
             self.assertLessEqual(extra, statistics.repeated)
             repeats += extra
         items = sum(len(producer.accepted) for producer in self.producers)
+        again = sum(each.data_outbox.statistics.repeated for each in self.managements)
         refused = sum(producer.refused for producer in self.producers)
-        print(f"{KILLS} kills: {items} items accepted, {repeats} repeats, {refused} refused")
+        print(
+            f"{KILLS} kills: {items} items accepted, {again} sent again, "
+            f"{repeats} repeats, {refused} refused"
+        )

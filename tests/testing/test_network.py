@@ -33,7 +33,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from backplane.testing import network as network_module
-from backplane.testing.network import WINDOW, MemoryNetwork, MemoryTransport, advance
+from backplane.testing.network import MemoryNetwork, advance
+from backplane.testing.transport import WINDOW, MemoryTransport
 
 
 class End(Protocol):

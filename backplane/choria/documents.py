@@ -19,8 +19,10 @@ from backplane.errors import DecodeError
 
 __all__ = [
     "MAX_BODY",
+    "MAX_BODY_VALUES",
     "MAX_DEPTH",
     "MAX_PAYLOAD",
+    "MAX_VALUES",
     "decode_base64",
     "dumps",
     "integer",
@@ -40,6 +42,13 @@ MAX_BODY: Final = MAX_PAYLOAD
 MAX_DEPTH: Final = 64
 """Deepest nesting. Genuine messages have five levels; facts in a reply some more."""
 
+MAX_VALUES: Final = 20_000
+"""Most values of a document. The largest filter has some thousands; a megabyte of empty
+lists would take a thousand times as long to read as a signature takes to verify."""
+
+MAX_BODY_VALUES: Final = 250_000
+"""The same of a body, which holds facts or inputs and comes from those who are known."""
+
 MAX_DIGITS: Final = 400
 """Digits of the longest number: a double has at most 309 before its point."""
 
@@ -50,14 +59,16 @@ def parse_object(
     *,
     known: Collection[str] = (),
     max_size: int = MAX_PAYLOAD,
+    max_values: int = MAX_VALUES,
 ) -> dict[str, Any]:
     """Parse a JSON object.
 
     :param layer: name of the document, for errors.
     :param known: its keys; a key that differs from one of them only in case is refused.
     :param max_size: most bytes, or characters of a ``str``.
-    :raises DecodeError: with the reason ``too_large``, ``not_utf8``, ``too_deep``,
-        ``duplicate_key``, ``case_variant_key``, ``bad_number``, ``not_json`` or ``not_object``.
+    :param max_values: most values in all.
+    :raises DecodeError: with the reason ``too_large``, ``not_utf8``, ``too_many_values``,
+        ``too_deep``, ``duplicate_key``, ``case_variant_key``, ``bad_number``, ``not_json`` or ``not_object``.
     """
     if len(document) > max_size:
         raise DecodeError("too_large", layer, f"{len(document)} bytes, more than {max_size}")
@@ -66,8 +77,7 @@ def parse_object(
             document = document.decode("utf-8")
         except UnicodeDecodeError as error:
             raise DecodeError("not_utf8", layer, f"not UTF-8 at byte {error.start}") from None
-    if document.count("{") + document.count("[") > MAX_DEPTH:
-        _check_depth(document, layer)
+    _check_structure(document, layer, max_values)
 
     def refuse(constant: str) -> NoReturn:
         raise DecodeError("bad_number", layer, f"{constant} is not JSON")
@@ -120,35 +130,23 @@ def check_keys(value: Mapping[str, Any], layer: str, known: Collection[str]) -> 
             raise DecodeError("case_variant_key", layer, f"the key {key[:40]!r}")
 
 
-def _check_depth(document: str, layer: str) -> None:
+def _check_structure(document: str, layer: str, max_values: int) -> None:
+    # Escapes go, then every second part between quotes is text; what is left is structure.
+    plain = document.replace("\\\\", "").replace('\\"', "")
+    structure = "".join(plain.split('"')[::2])
+    openers = structure.count("{") + structure.count("[")
+    if openers + structure.count(",") > max_values:
+        raise DecodeError("too_many_values", layer, f"more than {max_values} values")
+    if openers <= MAX_DEPTH:
+        return
     depth = 0
-    position = 0
-    end = len(document)
-    while position < end:
-        char = document[position]
-        if char == '"':
-            position = _string_end(document, position + 1)
-        elif char in "{[":
+    for char in structure:
+        if char in "{[":
             depth += 1
             if depth > MAX_DEPTH:
                 raise DecodeError("too_deep", layer, f"more than {MAX_DEPTH} levels")
         elif char in "}]":
             depth -= 1
-        position += 1
-
-
-def _string_end(document: str, position: int) -> int:
-    """Return where the string that began before ``position`` ends."""
-    while True:
-        quote = document.find('"', position)
-        if quote < 0:
-            return len(document)
-        back = quote - 1
-        while back >= position and document[back] == "\\":
-            back -= 1
-        if (quote - back) % 2:
-            return quote
-        position = quote + 1
 
 
 def text(

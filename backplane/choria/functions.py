@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from backplane.choria.budget import Budget
+from backplane.choria.documents import decode_base64
 from backplane.choria.facts import lower
 from backplane.choria.jsontext import MAX_TEXT, format_number, to_json
 from backplane.choria.lexer import ExpressionError
@@ -27,6 +28,7 @@ from backplane.choria.values import (
     text,
     wrap,
 )
+from backplane.errors import DecodeError
 
 __all__ = ["FUNCTIONS"]
 
@@ -239,7 +241,10 @@ def _to_base64(budget: Budget, value: Any) -> str:
 
 
 def _from_base64(budget: Budget, value: Any) -> str:
-    return base64.b64decode(_some_text(value, budget), validate=True).decode("utf-8", "replace")
+    try:
+        return decode_base64(_some_text(value, budget), "filter").decode("utf-8", "replace")
+    except DecodeError as error:
+        raise ExpressionError(error.detail) from None
 
 
 _UNITS: Final = {

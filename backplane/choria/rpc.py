@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from backplane.choria.documents import dumps, parse_object, text
+from backplane.choria.documents import MAX_BODY_VALUES, dumps, parse_object, text
 from backplane.errors import BackplaneError, DecodeError
 
 __all__ = [
@@ -102,7 +102,12 @@ def decode_request(body: bytes) -> RpcRequest:
     if body.strip() == b"null":
         return RpcRequest("", "")  # as Go reads it: an object without fields
     try:
-        document = parse_object(body, "body", known=("agent", "action", "data", "caller"))
+        document = parse_object(
+            body,
+            "body",
+            known=("agent", "action", "data", "caller"),
+            max_values=MAX_BODY_VALUES,
+        )
         agent, action = (_text_or_null(document, key) for key in ("agent", "action"))
     except DecodeError as error:
         raise ActionError(_PREFIX + error.detail, StatusCode.INVALID_DATA) from None
@@ -137,7 +142,12 @@ def decode_reply(message: str) -> RpcReply:
     :raises DecodeError: with layer ``body``.
     """
     layer = "body"
-    document = parse_object(message, layer, known=("action", "statuscode", "statusmsg", "data"))
+    document = parse_object(
+        message,
+        layer,
+        known=("action", "statuscode", "statusmsg", "data"),
+        max_values=MAX_BODY_VALUES,
+    )
     status = document.get("statuscode", 0)
     message_text = _text_or_null(document, "statusmsg")
     action = _text_or_null(document, "action")

@@ -13,7 +13,6 @@ Source: ``choria:transport:1``, ``choria:secure:request:1``, ``choria:request:1`
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
@@ -220,10 +219,9 @@ def request_body(message: str) -> bytes:
 
     If the text is strict base64 the decoded bytes, else the text itself.
     """
-    stripped = message.replace("\r", "").replace("\n", "")
     try:
-        return base64.b64decode(stripped.encode("ascii"), validate=True)
-    except (binascii.Error, ValueError):
+        return decode_base64(message, "request")
+    except DecodeError:
         return message.encode("utf-8", "surrogatepass")
 
 

@@ -43,8 +43,8 @@ MAX_DEPTH: Final = 64
 """Deepest nesting. Genuine messages have five levels; facts in a reply some more."""
 
 MAX_VALUES: Final = 20_000
-"""Most values of a document. The largest filter has some thousands; a megabyte of empty
-lists would take a thousand times as long to read as a signature takes to verify."""
+"""Most values of a document. The largest filter has some thousands; reading a megabyte
+of empty lists would take a thousand times as long as verifying a signature."""
 
 MAX_BODY_VALUES: Final = 250_000
 """The same of a body, which holds facts or inputs and comes from those who are known."""
@@ -68,7 +68,8 @@ def parse_object(
     :param max_size: most bytes, or characters of a ``str``.
     :param max_values: most values in all.
     :raises DecodeError: with the reason ``too_large``, ``not_utf8``, ``too_many_values``,
-        ``too_deep``, ``duplicate_key``, ``case_variant_key``, ``bad_number``, ``not_json`` or ``not_object``.
+        ``too_deep``, ``duplicate_key``, ``case_variant_key``, ``bad_number``, ``not_json`` or
+        ``not_object``.
     """
     if len(document) > max_size:
         raise DecodeError("too_large", layer, f"{len(document)} bytes, more than {max_size}")

@@ -1,4 +1,4 @@
-"""How long to wait before the next try."""
+"""How long to wait before the next try: txnats's way, and Choria's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import Final
 
 import attrs
 
-__all__ = ["Backoff"]
+__all__ = ["Backoff", "Delays"]
+
+FIRST_DELAY: Final = 0.5
+LAST_DELAY: Final = 20.0
+STEPS: Final = 44
+"""Choria's delays grow from the first to the last, in seconds, in so many equal steps."""
 
 # txnats's values, and Twisted's: e, and the molar Planck constant times the speed of light.
 _FACTOR: Final = 2.718281828459045
@@ -56,3 +61,25 @@ class Backoff:
         """Begin anew, after a success."""
         self.delay = self.initial_delay
         self.retries = 0
+
+
+class Delays:
+    """Choria's delays: 0.5 to 20 s in 44 steps, each times 0.5 to 1.5.
+
+    :param rng: where the jitter comes from.
+    :ivar tries: delays since the last success.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self.tries = 0
+        self._rng = rng
+
+    def next(self, slow: bool = False) -> float:
+        """Return the seconds to wait now.
+
+        :param slow: as long as it gets.
+        """
+        step = STEPS if slow else min(self.tries, STEPS)
+        self.tries += 1
+        delay = FIRST_DELAY + (LAST_DELAY - FIRST_DELAY) * step / STEPS
+        return delay * (0.5 + self._rng.random())

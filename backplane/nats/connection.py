@@ -58,6 +58,7 @@ class NatsConnection(Protocol):
     :param ping_interval: seconds between keep-alive PINGs.
     :param max_unanswered: keep-alive PINGs that may be unanswered.
     :param backlog: bytes of publishes kept while the socket does not drain.
+    :ivar dropped: publishes that were kept when the connection was lost.
     """
 
     def __init__(
@@ -108,7 +109,10 @@ class NatsConnection(Protocol):
             events = self.session.receive(data)
         except ProtocolError as error:
             self._events(error.events)
-            self.abort(error)
+            established = self.session.established
+            self.abort(
+                error if established else ConnectionFailed(str(error), self.address, "handshake")
+            )
             return
         except ConnectionFailed as error:
             error.server = self.address
@@ -145,17 +149,20 @@ class NatsConnection(Protocol):
         why = self._why if self._why is not None else self._explain(reason)
         failure = Failure(NotConnected(f"the connection was lost: {why}"))
         waiting = [*self.session.pending, *self._held]
+        self.dropped = sum(isinstance(item, bytes) for item in self._held)
         self._held.clear()
         self._owner.lost(self, why)
         for waiter in waiting:
-            if isinstance(waiter, Deferred):
-                if not waiter.called:
-                    waiter.errback(failure)
-            else:
-                self.dropped += 1
+            if isinstance(waiter, Deferred) and not waiter.called:
+                waiter.errback(failure)
         gone, self._gone = self._gone, []
         for waiter in gone:
             waiter.callback(None)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it was neither lost nor aborted."""
+        return self._why is None and not self._ended
 
     def send(self, data: bytes) -> None:
         """Send a control line."""
@@ -270,13 +277,10 @@ class NatsConnection(Protocol):
     def _too_slow(self) -> None:
         phase = "handshake" if self.session.info else "info"
         missing = "the PONG that ends the handshake" if self.session.info else "INFO"
-        self.abort(
-            ConnectionFailed(
-                f"{missing} did not come within {self._handshake_timeout:g} s",
-                self.address,
-                phase,
-            )
-        )
+        text = f"{missing} did not come within {self._handshake_timeout:g} s"
+        if self._last_error:
+            text = f"{self._last_error}; {text}"
+        self.abort(ConnectionFailed(text, self.address, phase))
 
     def _flush_late(self, done: Deferred[None], timeout: float) -> None:
         # Its PONG may still come; the place in the row of PINGs is kept.

@@ -43,30 +43,51 @@ class ServerError:
     :ivar kind: ``publish``, ``subscribe``, ``auth`` or ``other``.
     :ivar text: its words.
     :ivar subject: what it is about, where it says so.
+    :ivar queue: the queue group of a subscription, where it says so.
+    :ivar sid: that of a subscription, where it says so.
     """
 
     kind: str
     text: str
     subject: str | None = None
+    queue: str | None = None
+    sid: str | None = None
 
 
 _AUTH: Final = (
     "authorization violation",
     "user authentication",
     "account authentication",
-    "authentication",
 )
+_PUBLISH: Final = "permissions violation for publish to "
+_SUBSCRIBE: Final = "permissions violation for subscription to "
+_TOO_MANY: Final = "maximum subscriptions exceeded"
 
 
-def read_error(text: str) -> tuple[str, str | None]:
-    """Return the kind of an ``-ERR`` and the subject that it names, if any."""
+def read_error(text: str) -> ServerError:
+    """Read an ``-ERR``; case does not count.
+
+    What is not known is of kind ``other``; whether the connection stays is the server's to say.
+    """
     lowered = text.lower()
-    for words, kind in (
-        ("permissions violation for publish to ", "publish"),
-        ("permissions violation for subscription to ", "subscribe"),
-    ):
-        if lowered.startswith(words):
-            return kind, text[len(words) :].partition('"')[2].partition('"')[0]
+    if lowered.startswith(_PUBLISH):
+        return ServerError("publish", text, _word(text[len(_PUBLISH) :]))
+    if lowered.startswith(_SUBSCRIBE):
+        return ServerError(
+            "subscribe",
+            text,
+            _word(text[len(_SUBSCRIBE) :]),
+            _word(text.partition(" using queue ")[2]),
+            _word(text.partition("(sid ")[2]),
+        )
+    if lowered.startswith(_TOO_MANY):
+        return ServerError("subscribe", text)
     if lowered.startswith(_AUTH):
-        return "auth", None
-    return "other", None
+        return ServerError("auth", text)
+    return ServerError("other", text)
+
+
+def _word(text: str) -> str | None:
+    # Subjects, groups and sids have no blanks but may have quotes: the last one ends it.
+    word = text.partition(" ")[0].rstrip(",)")
+    return word[1:-1] if len(word) > 2 and word[0] == word[-1] == '"' else None

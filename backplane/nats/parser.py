@@ -1,4 +1,4 @@
-r"""The NATS protocol: bytes in, events out, for both roles; and the encoders.
+r"""The NATS protocol: bytes in, events out, for both roles.
 
 A client parses ``INFO MSG HMSG +OK -ERR PING PONG``, a server
 ``CONNECT PUB HPUB SUB UNSUB PING PONG``. One grammar serves both.
@@ -23,6 +23,15 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from backplane.nats.encoder import (
+    encode_connect,
+    encode_err,
+    encode_info,
+    encode_msg,
+    encode_pub,
+    encode_sub,
+    encode_unsub,
+)
 from backplane.nats.errors import ProtocolError
 
 __all__ = [
@@ -311,7 +320,10 @@ class Parser:
         elif word == b"UNSUB":
             if len(arguments) not in (1, 2):
                 raise ProtocolError(f"UNSUB with {len(arguments)} arguments", kind="arguments")
-            limit = self._number(arguments[1]) if len(arguments) == 2 else None
+            limit = None
+            if len(arguments) == 2 and arguments[1].isdigit() and len(arguments[1]) < _MAX_DIGITS:
+                # As with nats-server, what is no number is as good as none.
+                limit = int(arguments[1])
             events.append(Unsub(_text(arguments[0]), limit))
         elif word == b"CONNECT":
             events.append(Connect(_document(line[7:], "CONNECT")))
@@ -364,62 +376,3 @@ def _document(text: bytes, name: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ProtocolError(f"{name} is not a JSON object", kind="document")
     return fields
-
-
-def encode_connect(fields: Mapping[str, Any]) -> bytes:
-    """Return a ``CONNECT`` line."""
-    return b"CONNECT %b\r\n" % json.dumps(dict(fields), separators=(",", ":")).encode()
-
-
-def encode_info(fields: Mapping[str, Any]) -> bytes:
-    """Return an ``INFO`` line."""
-    return b"INFO %b \r\n" % json.dumps(dict(fields), separators=(",", ":")).encode()
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _published(
-    name: bytes, words: bytes, reply: str | None, payload: bytes, headers: bytes | None
-) -> bytes:
-    back = b"" if reply is None else _bytes(reply) + b" "
-    if headers is None:
-        return b"%b %b%b%d\r\n%b\r\n" % (name, words, back, len(payload), payload)
-    total = len(headers) + len(payload)
-    return b"H%b %b%b%d %d\r\n%b%b\r\n" % (
-        name, words, back, len(headers), total, headers, payload,
-    )  # fmt: skip
-
-
-def encode_pub(
-    subject: str, payload: bytes, reply: str | None = None, headers: bytes | None = None
-) -> bytes:
-    """Return ``PUB``, or ``HPUB`` where there is a header block."""
-    return _published(b"PUB", _bytes(subject) + b" ", reply, payload, headers)
-
-
-def encode_msg(
-    subject: str, sid: str, payload: bytes, reply: str | None = None, headers: bytes | None = None
-) -> bytes:
-    """Return ``MSG``, or ``HMSG`` where there is a header block."""
-    words = b"%b %b " % (_bytes(subject), _bytes(sid))
-    return _published(b"MSG", words, reply, payload, headers)
-
-
-def encode_sub(subject: str, sid: str, queue: str | None = None) -> bytes:
-    """Return ``SUB``."""
-    group = b"" if queue is None else _bytes(queue) + b" "
-    return b"SUB %b %b%b\r\n" % (_bytes(subject), group, _bytes(sid))
-
-
-def encode_unsub(sid: str, max_messages: int | None = None) -> bytes:
-    """Return ``UNSUB``."""
-    if max_messages is None:
-        return b"UNSUB %b\r\n" % _bytes(sid)
-    return b"UNSUB %b %d\r\n" % (_bytes(sid), max_messages)
-
-
-def encode_err(text: str) -> bytes:
-    """Return ``-ERR``."""
-    return b"-ERR '%b'\r\n" % text.encode()

@@ -18,10 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ISSLTransport
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -36,30 +33,23 @@ from backplane.nats.config_state import (
     text_keys,
 )
 from backplane.nats.errors import (
-    ConnectionClosed,
     ConnectionFailed,
     NatsError,
-    NotConnected,
     PayloadTooLarge,
-    ProtocolError,
 )
+from backplane.nats.sids import SidTable
 from backplane.nats.validators import check_publish_subject
+from backplane.nats.wire import CONNECTED, DISCONNECTED, EventProtocol, awaited
 
 __all__ = ["CLIENT_NAME", "CONNECTED", "DISCONNECTED", "LANG", "NatsProtocol"]
 
 LANG: Final = "py.twisted"
 CLIENT_NAME: Final = "txnats"
 
-DISCONNECTED: Final = 0
-CONNECTED: Final = 1
-
-_ENDED_KEPT: Final = 1024
-"""Ended subscriptions that are remembered: their messages may be on the way for a round trip."""
-
 Handler = Callable[..., Any]
 
 
-class NatsProtocol(Protocol):
+class NatsProtocol(EventProtocol):
     """A connection to a server.
 
     A message handler is called as ``on_msg(nats_protocol=, sid=, subject=, reply_to=,
@@ -80,7 +70,6 @@ class NatsProtocol(Protocol):
     :raises TypeError: when ``on_msg`` cannot be called like that.
     :ivar status: :data:`CONNECTED` from the first INFO on, else :data:`DISCONNECTED`.
     :ivar on_connect_d: fires with this protocol once CONNECT is sent; ``None`` afterwards.
-    :ivar sids: sids of this connection and their handlers.
     :ivar pout: PINGs that were not answered.
     :ivar max_outstanding_pings: above it :meth:`ping` drops the connection.
     :ivar closed_here: the connection ended because its transport was told to close.
@@ -90,7 +79,6 @@ class NatsProtocol(Protocol):
 
     log = Logger()
     server_settings: ServerInfo | None = None
-    max_outstanding_pings = 2
 
     def __init__(
         self,
@@ -111,8 +99,6 @@ class NatsProtocol(Protocol):
             from twisted.internet import reactor as own_reactor
         if on_msg is not None:
             _check_signature(on_msg)
-        self.reactor = own_reactor
-        self.status = DISCONNECTED
         self.verbose = verbose
         self.client_info = ClientInfo(
             verbose, pedantic, ssl_required, auth_token, user, password,
@@ -123,141 +109,43 @@ class NatsProtocol(Protocol):
         self.on_connect_d: Deferred[Any] | None = Deferred()
         if on_connect is not None:
             self.on_connect_d.addCallback(on_connect)
-            self.on_connect_d.addCallback(_awaited)
-        self.event_subscribers = event_subscribers if event_subscribers is not None else []
-        self.subscriptions = text_keys(subscriptions)
-        self.unsubs = text_keys(unsubs)
-        self.sids: dict[str, Handler | None] = {}
-        self.ping_loop = LoopingCall(self.ping)
-        self.ping_loop.clock = own_reactor
-        self.closed_here = False
-        self.handshake_d: Deferred[None] | None = None
-        self._early: set[str] = set()  # subscribed before there was a transport
-        self._begin()
+            self.on_connect_d.addCallback(awaited)
+        self._table = SidTable(text_keys(subscriptions), text_keys(unsubs))
+        super().__init__(own_reactor, event_subscribers)
 
     def _begin(self) -> None:
-        self.pout = 0
-        self.sids = {sid: self.sids[sid] for sid in self._early if sid in self.sids}
-        self._parser = parser.Parser("client")
+        super()._begin()
+        self._table.begin()
         self._info: dict[str, Any] = {}
-        self._greeted = False
-        self._lost = False
-        self._why: Exception | None = None
-        self._delivered: dict[str, int] = {}
         self._delivering: str | None = None
-        self._ended: dict[str, None] = {}
 
     def __repr__(self) -> str:
         return f"<NatsProtocol connected={self.status} server_info={self.server_settings}>"
 
     @property
-    def remaining_bytes(self) -> bytes:
-        """What was received and waits for the rest of its line or payload."""
-        return b"".join(self._parser._pieces)
-
-    # The connection.
-
-    def connectionMade(self) -> None:
-        """Begin anew: a protocol may be connected again after a failed try."""
-        transport: Any = self.transport
-        for option in ("setTcpNoDelay", "setTcpKeepAlive"):
-            if hasattr(transport, option):
-                getattr(transport, option)(True)
-        self.closed_here = False
-        self._begin()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Dispatch ConnectionLost or Disconnected."""
-        self.status = DISCONNECTED
-        self._lost = True
-        if self.ping_loop.running:
-            self.ping_loop.stop()
-        why = self._why
-        self._parser = parser.Parser("client")
-        if why is not None:
-            lost = ConnectionLost(str(why))
-            lost.__cause__ = why
-            reason = Failure(lost)
-        else:
-            self.closed_here = bool(getattr(self.transport, "disconnecting", False))
-        if reason.check(ConnectionLost):
-            self.dispatch(actions.ConnectionLost(self, reason))
-        else:
-            self.dispatch(actions.Disconnected(self, reason))
-        waiting, self.handshake_d = self.handshake_d, None
-        if waiting is not None and not waiting.called:
-            waiting.errback(Failure(self._handshake_error(reason)))
-
-    def _handshake_error(self, reason: Failure) -> Exception:
-        if isinstance(self._why, ConnectionFailed):
-            return self._why
-        if self.closed_here:
-            return ConnectionClosed("the connection was closed here, before INFO came")
-        return ConnectionFailed(f"lost before INFO: {reason.getErrorMessage()}", phase="info")
-
-    def abort(self, why: Exception) -> None:
-        """Drop the connection at once, for this reason; nothing that came with it is used."""
-        if not self._hears:
-            return
-        self._why = why
-        self.status = DISCONNECTED
-        self.log.error("{protocol} drops its connection: {why}", protocol=self, why=why)
-        end = getattr(self.transport, "abortConnection", None)
-        if end is not None:
-            end()
+    def sids(self) -> dict[str, Handler | None]:
+        """Sids of this connection and their handlers."""
+        return self._table.handlers
 
     @property
-    def _hears(self) -> bool:
-        return not self._lost and self._why is None
+    def subscriptions(self) -> dict[str, SubscriptionArgs]:
+        """Sids and what is subscribed, over all connections."""
+        return self._table.subscriptions
+
+    @subscriptions.setter
+    def subscriptions(self, subscriptions: dict[str, SubscriptionArgs]) -> None:
+        self._table.subscriptions = subscriptions
 
     @property
-    def _open(self) -> bool:
-        return self.transport is not None and self._hears
+    def unsubs(self) -> dict[str, int]:
+        """Sids and the number of messages that they may still get."""
+        return self._table.unsubs
 
-    def _write(self, data: bytes) -> None:
-        transport: Any = self.transport
-        if not self._open:
-            raise NotConnected("there is no connection")
-        transport.write(data)
+    @unsubs.setter
+    def unsubs(self, unsubs: dict[str, int]) -> None:
+        self._table.unsubs = unsubs
 
     # What comes.
-
-    def dataReceived(self, data: bytes) -> None:
-        """Take bytes of the server."""
-        if not self._hears:
-            return
-        before = self.remaining_bytes[:4]
-        problem: ProtocolError | None = None
-        try:
-            events: list[Any] = list(self._parser.feed(data))
-        except ProtocolError as error:
-            problem, events = error, error.events
-        for event in events:
-            if not self._hears:
-                return
-            self._take(event)
-        if problem is not None:
-            command = (before + data[:4])[:4] if not events else None
-            self.dispatch(actions.UnhandledCommand(self, command))
-            if self._greeted:
-                self.abort(problem)
-            else:
-                self.abort(ConnectionFailed(f"not a NATS server: got {data[:40]!r}", phase="info"))
-
-    def _take(self, event: parser.Event) -> None:
-        if isinstance(event, parser.Msg):
-            self._message(event)
-        elif isinstance(event, parser.Ping):
-            self.dispatch(actions.ReceivedPing(self))
-            self.pong()
-        elif isinstance(event, parser.Pong):
-            self.pout = max(0, self.pout - 1)
-            self.dispatch(actions.ReceivedPong(self, self.pout))
-        elif isinstance(event, parser.Info):
-            self._take_info(event.fields)
-        elif isinstance(event, parser.Err):
-            self.log.error("the server says: {text}", text=event.text[:300])
-            self.dispatch(actions.ServerErr(self, event.text))
 
     def _take_info(self, fields: dict[str, Any]) -> None:
         # Replaces what is known; what is absent still holds.
@@ -286,14 +174,10 @@ class NatsProtocol(Protocol):
 
     def _message(self, message: parser.Msg) -> None:
         sid = message.sid
-        if sid not in self.sids and sid in self._ended:
+        if not self._table.deliver(sid):
             return
         own = self.sids.get(sid)
         handler = own if own is not None else self.on_msg
-        if sid in self.sids:
-            self._delivered[sid] = self._delivered.get(sid, 0) + 1
-        if sid in self.unsubs:
-            self.unsubs[sid] -= 1
         self._delivering = sid
         self._call(
             handler if handler is not None else _print_message,
@@ -307,37 +191,8 @@ class NatsProtocol(Protocol):
         self._end_if_reached(sid)
 
     def _end_if_reached(self, sid: str) -> None:
-        if self.unsubs.get(sid, 1) <= 0:
-            self._forget(sid)
+        if self._table.end_if_reached(sid):
             self.dispatch(actions.UnsubMaxReached(sid, self))
-
-    def _forget(self, sid: str) -> None:
-        tables: tuple[dict[str, Any], ...] = (
-            self.sids, self.subscriptions, self.unsubs, self._delivered,
-        )  # fmt: skip
-        for table in tables:
-            table.pop(sid, None)
-        self._early.discard(sid)
-        self._ended[sid] = None
-        if len(self._ended) > _ENDED_KEPT:
-            del self._ended[next(iter(self._ended))]
-
-    def dispatch(self, event: Any) -> None:
-        """Call every event subscriber; what one raises is logged."""
-        for subscriber in tuple(self.event_subscribers or ()):
-            self._call(subscriber, event)
-
-    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        try:
-            result = _awaited(function(*args, **kwargs))
-        except Exception:
-            self._failed(Failure(), function)
-        else:
-            if isinstance(result, Deferred):
-                result.addErrback(self._failed, function)
-
-    def _failed(self, failure: Failure, function: Callable[..., Any]) -> None:
-        self.log.failure("{function} failed", failure, function=function)
 
     # What goes.
 
@@ -369,9 +224,8 @@ class NatsProtocol(Protocol):
         self._write(parser.encode_connect(fields))
         self.status = CONNECTED
         self.dispatch(actions.SendConnect(self, self.client_info))
-        for sid in tuple(self._early):
-            if sid in self.subscriptions:
-                self._send_subscription(self.subscriptions[sid])
+        for arguments in self._table.early():
+            self._send_subscription(arguments)
 
     def pub(self, subject: str, payload: bytes | str, reply_to: str | None = None) -> None:
         """Publish.
@@ -412,15 +266,7 @@ class NatsProtocol(Protocol):
         sid = arguments.sid
         event = actions.SendSub(sid, self, subject, queue_group, on_msg)
         line = parser.encode_sub(subject, sid, queue_group)
-        if sid not in self.sids:
-            self._delivered.pop(sid, None)
-        self.sids[sid] = on_msg
-        self.subscriptions[sid] = arguments
-        self._ended.pop(sid, None)
-        if self.transport is None:
-            self._early.add(sid)
-            return
-        self._early.discard(sid)
+        self._table.record(arguments, early=self.transport is None)
         if self._open:
             self.dispatch(event)
             self._write(line)
@@ -435,9 +281,9 @@ class NatsProtocol(Protocol):
         if max_msgs is not None and max_msgs < 0:
             raise ValueError(f"a subscription cannot end after {max_msgs} messages")
         if max_msgs:
-            self.unsubs[sid] = max_msgs - self._delivered.get(sid, 0)
+            self._table.limit(sid, max_msgs)
         else:
-            self._forget(sid)
+            self._table.forget(sid)
         if self._open:
             self._write(f"UNSUB {sid} {max_msgs or ''}\r\n".encode("utf-8", "surrogateescape"))
             self.dispatch(event)
@@ -453,26 +299,9 @@ class NatsProtocol(Protocol):
     def _send_subscription(self, arguments: SubscriptionArgs) -> None:
         sid = arguments.sid
         self.sub(arguments.subject, sid, arguments.queue_group, arguments.on_msg)
-        if sid in self.unsubs:
-            self.unsub(sid, self._delivered.get(sid, 0) + self.unsubs[sid])
-
-    def ping(self) -> None:
-        """Send PING, or drop a connection that left too many unanswered; nothing without one."""
-        if not self._open:
-            return
-        if self.pout >= self.max_outstanding_pings:
-            self.abort(NotConnected(f"stale connection: {self.pout} PINGs were not answered"))
-            return
-        self._write(b"PING\r\n")
-        self.pout += 1
-        self.dispatch(actions.SendPing(self, self.pout))
-
-    def pong(self) -> None:
-        """Send PONG; nothing without a connection."""
-        if not self._open:
-            return
-        self._write(b"PONG\r\n")
-        self.dispatch(actions.SendPong(self))
+        limit = self._table.total(sid)
+        if limit is not None:
+            self.unsub(sid, limit)
 
     def request(self, sid: str, subject: str) -> None:
         """Not part of txnats either; :raises NotImplementedError: always."""
@@ -485,10 +314,6 @@ def _check_signature(on_msg: Handler) -> None:
     except ValueError:
         return  # some builtins have none
     signature.bind(nats_protocol=None, sid="", subject="", reply_to=None, payload=b"")
-
-
-def _awaited(result: Any) -> Any:
-    return Deferred.fromCoroutine(result) if inspect.iscoroutine(result) else result
 
 
 def _print_message(

@@ -81,7 +81,9 @@ class Session:
     def max_payload(self) -> int:
         """Bytes of headers and payload that the server takes."""
         found = self.info.get("max_payload")
-        return found if isinstance(found, int) and found > 0 else DEFAULT_MAX_PAYLOAD
+        if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+            return found
+        return DEFAULT_MAX_PAYLOAD
 
     @property
     def pending(self) -> list[object]:
@@ -109,7 +111,7 @@ class Session:
         for item in parsed:
             self._take(item, events)
         if error is not None:
-            raise ProtocolError(str(error), events)
+            raise ProtocolError(str(error), events, error.kind)
         return events
 
     def ping(self, token: object) -> None:

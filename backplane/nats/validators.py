@@ -9,12 +9,17 @@ from typing import Any, Final
 from backplane.nats.errors import BadSubject
 
 __all__ = [
+    "check_length",
     "check_publish_subject",
     "check_queue",
     "check_subscribe_subject",
     "new_token",
     "subject_matches",
 ]
+
+MAX_SUBJECT: Final = 3500
+"""Longest subject with reply or queue group, in bytes: servers close the connection
+after a control line of more than 4,096."""
 
 _FORBIDDEN: Final = frozenset(" \t\r\n\x00\x0b\x0c")
 _ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -64,6 +69,16 @@ def check_queue(queue: object) -> None:
     """Check the name of a queue group; :raises BadSubject: with the reason."""
     if not isinstance(queue, str) or not queue or not _FORBIDDEN.isdisjoint(queue):
         raise BadSubject(f"{queue!r} cannot be a queue group")
+
+
+def check_length(subject: str, other: str | None) -> None:
+    """Check that a subject fits into a control line with its reply or queue group.
+
+    :raises BadSubject: with more than :data:`MAX_SUBJECT` bytes.
+    """
+    length = sum(len(text.encode("utf-8", "surrogateescape")) for text in (subject, other or ""))
+    if length > MAX_SUBJECT:
+        raise BadSubject(f"{subject[:80]!r} and what goes with it have {length} bytes")
 
 
 def subject_matches(pattern: str, subject: str) -> bool:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -30,23 +29,13 @@ from backplane.choria.message import Request
 from backplane.choria.subjects import check_reply_to
 from backplane.choria.v1 import SecureRequest, Transport
 from backplane.errors import DecodeError
+from backplane.node.outcome import Accepted, Counters, Dropped, Outcome, Refused, Wait
 from backplane.security.names import certname_of
 from backplane.security.replay import ReplayMemory, Verdict
 from backplane.security.roles import Role, Roles
 from backplane.security.signing import Verifier
 
-__all__ = [
-    "MAX_PAYLOAD",
-    "MAX_TTL",
-    "MIN_TTL",
-    "Accepted",
-    "Admission",
-    "Counters",
-    "Dropped",
-    "Outcome",
-    "Refused",
-    "Wait",
-]
+__all__ = ["MAX_PAYLOAD", "MAX_TTL", "MIN_TTL", "Admission"]
 
 MAX_PAYLOAD: Final = 1024 * 1024
 """Largest message that is read, in bytes: what brokers take by default. Requests
@@ -60,120 +49,6 @@ MAX_TTL: Final = 600
 remembered for that long."""
 
 _PUBLIC_FACTS: Final = "backplane_"
-
-_EXPIRED: Final = frozenset({"expired", "future", "ttl_too_long", "ttl_too_short"})
-
-
-@attrs.frozen(kw_only=True)
-class Accepted:
-    """The request may be dispatched.
-
-    :ivar body: what the agent sees of ``request.message``.
-    :ivar transport: with the reply-to and the headers that the reply copies.
-    :ivar role: the caller's role; ``None`` when he has none.
-    """
-
-    request: Request
-    body: bytes
-    transport: Transport
-    role: Role | None
-
-
-@attrs.frozen
-class Dropped:
-    """The message is thrown away in silence.
-
-    :ivar reason: short stable slug, for counters and for one log line each.
-    :ivar detail: a sentence for people; remote text in it is quoted and short.
-    """
-
-    reason: str
-    detail: str
-
-    @property
-    def is_filtered(self) -> bool:
-        """Whether it was for others, which is nothing to log about."""
-        return self.reason == "filtered"
-
-
-@attrs.frozen(kw_only=True)
-class Refused:
-    """The request is refused with a reply.
-
-    :ivar reason: short stable slug.
-    :ivar message: what the caller is told.
-    """
-
-    request: Request
-    body: bytes
-    transport: Transport
-    role: Role | None
-    reason: str
-    message: str
-
-
-@attrs.frozen
-class Wait:
-    """The message is to be handed in again at this Unix time, and not before."""
-
-    until: float
-
-
-Outcome = Accepted | Dropped | Refused | Wait
-
-
-@attrs.define
-class Counters:
-    """What came and what became of it; the first eight as Choria names them.
-
-    :ivar total: messages looked at.
-    :ivar validated: accepted.
-    :ivar unvalidated: dropped for what they are or who sent them.
-    :ivar passed: for this service by their filter, and good otherwise.
-    :ivar filtered: for others by their filter.
-    :ivar ttlexpired: too old, too far in the future, or good for too long.
-    :ivar replies: published; counted by whoever publishes.
-    :ivar events: lifecycle events published; counted by whoever publishes.
-    :ivar last_message: Unix time of the last accepted one, or 0.
-    :ivar over_budget: filters that were given up because they cost too much.
-    :ivar dropped: all dropped ones by reason.
-    :ivar refused: all refused ones by reason.
-    """
-
-    total: int = 0
-    validated: int = 0
-    unvalidated: int = 0
-    passed: int = 0
-    filtered: int = 0
-    ttlexpired: int = 0
-    replies: int = 0
-    events: int = 0
-    over_budget: int = 0
-    last_message: float = 0.0
-    dropped: Counter[str] = attrs.field(factory=Counter)
-    refused: Counter[str] = attrs.field(factory=Counter)
-
-    def count(self, outcome: Outcome) -> None:
-        """Count one outcome. A message that waits is counted when it comes again."""
-        if isinstance(outcome, Wait):
-            return
-        self.total += 1
-        if isinstance(outcome, Accepted):
-            self.passed += 1
-            self.validated += 1
-        elif isinstance(outcome, Refused):
-            self.passed += 1
-            self.refused[outcome.reason] += 1
-        else:
-            self.dropped[outcome.reason] += 1
-            if outcome.reason == "filtered":
-                self.filtered += 1
-            elif outcome.reason in _EXPIRED:
-                self.ttlexpired += 1
-            elif outcome.reason == "repeated":
-                self.passed += 1
-            else:
-                self.unvalidated += 1
 
 
 class _Drop(Exception):
@@ -265,12 +140,13 @@ class Admission:
         transport = v1.decode_transport(payload)
         self._check_reply_to(transport)
         secure = v1.decode_secure_request(transport.data)
-        signed = _signed_bytes(secure)
         request = v1.decode_request(secure.message)
         certname_of(request.caller_id)
         self._check_age(request, now)
         self._check_collective(request, subject)
-        node = NodeView(identity=self._identity, agents=self._agents(), classes=(), facts={})
+        node = NodeView(
+            identity=self._identity, agents=self._agents(), classes=(), facts={}, now=now
+        )
         if request.agent not in node.agents:
             raise _Drop("unknown_agent", f"no agent {_quote(request.agent)} here")
         if not matches_public(request.filter, node):
@@ -290,7 +166,7 @@ class Admission:
         early = self._before_start(request, now) if change else None
         if isinstance(early, Wait):
             return early
-        reason, message = early or self._remember(signed, request, now, change)
+        reason, message = early or self._remember(secure, request, now, change)
         if reason:
             return Refused(
                 request=request,
@@ -375,11 +251,11 @@ class Admission:
         return None
 
     def _remember(
-        self, signed: bytes, request: Request, now: float, change: bool
+        self, secure: SecureRequest, request: Request, now: float, change: bool
     ) -> tuple[str, str]:
         """Return reason and text of a refusal, both empty when there is none."""
         verdict = self._replay.check(
-            hashlib.sha256(signed).digest(),
+            hashlib.sha256(secure.message.encode()).digest(),
             request.caller_id,
             request.time + request.ttl,
             now,
@@ -401,18 +277,6 @@ class Admission:
                 "not be told; please try again later"
             )
         return "", ""
-
-
-def _signed_bytes(secure: SecureRequest) -> bytes:
-    """Return the bytes that the signature is over.
-
-    A lone surrogate has no bytes; taking replacements for it would give one
-    signed document several texts.
-    """
-    try:
-        return secure.message.encode("utf-8")
-    except UnicodeEncodeError:
-        raise _Drop("bad_utf8", "secure_request: the message holds a lone surrogate") from None
 
 
 def _quote(value: object) -> str:

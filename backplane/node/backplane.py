@@ -21,11 +21,11 @@ from twisted.python.failure import Failure
 from backplane._version import __version__
 from backplane.choria.ddl import Aggregate, Metadata, Output
 from backplane.choria.durations import format_duration
-from backplane.choria.facts import clean, mask
+from backplane.choria.facts import clean
 from backplane.interfaces import LogLevel
 from backplane.node.agent import ActionRequest, Agent, action
 from backplane.node.calling import CallError, MethodCalls
-from backplane.node.dispatch import describe
+from backplane.node.description import describe
 from backplane.node.facts import FactSnapshots
 
 __all__ = ["BackplaneAgent", "Provided"]
@@ -78,7 +78,7 @@ class _Health:
     result: Any
     healthy: bool
     state: str
-    at: float
+    at: float | None
 
 
 def _summary(name: str) -> tuple[Aggregate, ...]:
@@ -228,6 +228,7 @@ class BackplaneAgent(Agent):
         paused = self._paused(INFO_PATIENCE)
         await facts
         checked = await health
+        checked_at = checked.at if checked is not None else None
         return {
             "backplane_version": __version__,
             "version": self._facts.version,
@@ -241,7 +242,7 @@ class BackplaneAgent(Agent):
             "facts_feature": provided.info_source is not None,
             "loglevel_feature": provided.log_level is not None,
             "health_state": checked.state if checked is not None else "unknown",
-            "health_age": self._clock.seconds() - checked.at if checked is not None else None,
+            "health_age": None if checked_at is None else self._clock.seconds() - checked_at,
         }
 
     @action(
@@ -258,12 +259,11 @@ class BackplaneAgent(Agent):
         assert self._provided.health is not None
         try:
             result = await self._provided.health.read("health_check", deadline=CALL_DEADLINE)
+            checked = self._take_health(result)
         except (CallError, CancelledError):
             raise
         except Exception:
             checked = self._health_failed(Failure())
-        else:
-            checked = self._take_health(result)
         return {"result": checked.result, "healthy": checked.healthy}
 
     @action("Pauses the service", display="always", outputs=[_PAUSED], aggregate=_summary("paused"))
@@ -384,14 +384,16 @@ class BackplaneAgent(Agent):
         if calls is None:
             return succeed("unknown")
         level = calls.read("get_log_level", deadline=CALL_DEADLINE, patience=patience)
-        return level.addCallbacks(_level_word, lambda failure: self._unknown(failure, "unknown"))
+        level.addCallback(_level_word)
+        return level.addErrback(self._unknown, "unknown")
 
     def _paused(self, patience: float) -> Deferred[bool]:
         calls = self._provided.pausable
         if calls is None:
             return succeed(False)
         paused = calls.read("paused", deadline=CALL_DEADLINE, patience=patience)
-        return paused.addCallbacks(bool, lambda failure: self._unknown(failure, False))
+        paused.addCallback(bool)
+        return paused.addErrback(self._unknown, False)
 
     def _unknown(self, failure: Failure, instead: Any) -> Any:
         self._log.warn("the application's state is unknown: {why}", why=describe(failure))
@@ -402,20 +404,23 @@ class BackplaneAgent(Agent):
         if calls is None:
             return succeed(None)
         check = calls.read("health_check", deadline=CALL_DEADLINE, patience=patience)
-        return check.addCallbacks(self._take_health, self._health_failed)
+        check.addCallback(self._take_health)
+        return check.addErrback(self._health_failed)
 
     def _take_health(self, result: object) -> _Health:
-        try:
-            value, healthy = result  # type: ignore[misc]
-        except (TypeError, ValueError):
-            value = {"error": "health_check() must return (result, ok)"}
-            healthy = False
+        value: object = {"error": "health_check() must return (result, ok)"}
+        healthy: object = False
+        # Text of two characters, and a mapping of two keys, could be taken apart as well.
+        if isinstance(result, (tuple, list)) and len(result) == 2:
+            value, healthy = result
         shown, problems = clean(value)
         if problems:
             self._log.debug("health result: {problems}", problems=list(problems)[:5])
-        healthy = bool(healthy)
         self._health = _Health(
-            mask(shown), healthy, "ok" if healthy else "failed", self._clock.seconds()
+            self._facts.masked(shown),
+            bool(healthy),
+            "ok" if healthy else "failed",
+            self._clock.seconds(),
         )
         return self._health
 
@@ -424,10 +429,12 @@ class BackplaneAgent(Agent):
         last = self._health
         if not failure.check(CallError):
             self._log.failure("the application's health check failed", failure)
-            return _Health({"error": describe(failure)}, False, "failed", now)
-        if last is not None and now - last.at <= HEALTH_KEPT:
+            self._health = _Health({"error": describe(failure)}, False, "failed", now)
+            return self._health
+        at = last.at if last is not None else None
+        if last is not None and at is not None and now - at < HEALTH_KEPT:
             return attrs.evolve(last, state="stale")
-        return _Health(None, False, "unknown", last.at if last is not None else now)
+        return _Health(None, False, "unknown", at)
 
     def _shut_down(self) -> None:
         self._log.warn("Shutting down after shutdown action invoked by the backplane")

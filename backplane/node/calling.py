@@ -74,7 +74,8 @@ def run_in_thread(reactor: Any) -> ThreadRunner:
                 result: object = function()
             except BaseException:
                 result = Failure()
-            reactor.callFromThread(done.callback, result)
+            # What a thread returns may be a Deferred or a coroutine; both belong to the reactor.
+            reactor.callFromThread(lambda: maybeDeferred(lambda: result).chainDeferred(done))
 
         threading.Thread(target=work, name="backplane-call", daemon=True).start()
         return done

@@ -26,6 +26,7 @@ from backplane.choria.rpc import ActionError, StatusCode
 from backplane.logs import printable
 from backplane.node.agent import Action, ActionRequest, Agent, PlainAgent
 from backplane.node.calling import CallError, Overdue, ThreadRunner
+from backplane.node.description import describe
 from backplane.security.roles import Role
 
 __all__ = ["DENIED", "Dispatcher"]
@@ -34,9 +35,6 @@ DENIED: Final = "You are not authorized to call this agent or action."
 
 MAX_RUNNING: Final = 500
 """Requests whose actions may be under way together; more than that is a flood."""
-
-MAX_ERROR: Final = 300
-"""Characters of an application's error text that a caller is shown."""
 
 
 @attrs.frozen
@@ -131,6 +129,8 @@ class Dispatcher:
         """Cancel the actions under way; for stopping."""
         for running in list(self._running):
             running.cancel()
+            # A thread does not end by that, and nothing may wait for it.
+            self._ended(running)
 
     def _ended(self, answer: Deferred[Any]) -> None:
         self._running.discard(answer)
@@ -164,12 +164,16 @@ class Dispatcher:
             if not threaded:
                 call.cancel()
 
-        answer: Deferred[Any] = Deferred(lambda cancelled: abandon())
+        def cancelled(answer: Deferred[Any]) -> None:
+            overdue.cancel()
+            abandon()
+
+        answer: Deferred[Any] = Deferred(cancelled)
         self._running.add(answer)
         deadline = max(1.0, agent.metadata.timeout - 1.0)
 
         def give_up() -> None:
-            text = f"{action.name} has not returned after {deadline:.0f} s"
+            text = f"{action.name} has not returned after {deadline:g} s"
             answer.errback(Failure(ActionError(text, StatusCode.UNKNOWN_ERROR)))
             self._ended(answer)
             abandon()
@@ -224,27 +228,18 @@ def _left_thread(result: object) -> Deferred[None] | None:
     return error.left if isinstance(error, Overdue) else None
 
 
-def describe(failure: Failure) -> str:
-    """Return an application's error as bounded text: its type and message."""
-    name = getattr(failure.type, "__name__", "error")
-    try:
-        text = printable(str(failure.value), MAX_ERROR)
-    except Exception:
-        text = ""
-    return f"{name}: {text}" if text else name
-
-
 def _refused(text: str) -> Deferred[Any]:
     refused: Deferred[Any] = Deferred()
     refused.errback(Failure(ActionError(text, StatusCode.UNKNOWN_ERROR)))
     return refused
 
 
-def _action_request(request: Request, action: str, data: Mapping[str, Any]) -> ActionRequest:
+def _action_request(request: Request, action: str, data: object) -> ActionRequest:
     return ActionRequest(
         agent=request.agent,
         action=action,
-        data=data,
+        # What takes no inputs ignores whatever is sent as them.
+        data=data if isinstance(data, Mapping) else {},
         caller_id=request.caller_id,
         sender_id=request.sender_id,
         request_id=request.request_id,

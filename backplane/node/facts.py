@@ -17,12 +17,16 @@ from twisted.python.failure import Failure
 
 from backplane.choria.facts import clean, hide, mask
 from backplane.node.calling import MethodCalls
+from backplane.node.description import describe
 from backplane.security.roles import Role
 
 __all__ = ["FactSnapshots"]
 
 MAX_REPORTED: Final = 100
 """Causes of unusable facts that are remembered, so that each is logged once."""
+
+MAX_VERSION: Final = 200
+"""Characters of the application's version that are shown."""
 
 
 class FactSnapshots:
@@ -92,24 +96,27 @@ class FactSnapshots:
         waiting = self._source.read("fact_data", deadline=deadline, patience=patience)
         return waiting.addBoth(lambda result: None)
 
+    def masked(self, value: Any) -> Any:
+        """Return plain JSON values without secrets, by the rules of these facts."""
+        return mask(value, extra=self._secrets, exempt=self._exempt)
+
     def _take_version(self, version: object) -> None:
-        self.version = str(version)[:200]
+        shown, _ = clean(version)
+        self.version = "unknown" if shown is None else str(shown)[:MAX_VERSION]
 
     def _take(self, data: object) -> None:
         value, problems = clean(data)
         for problem in problems:
             self._report(f"{problem}")
         if not isinstance(value, dict):
-            self._report(f"fact_data() returned {type(data).__name__}, which is no mapping")
+            self._report(f"fact_data() returned a {type(data).__name__}, which is no mapping")
             self._shown, self._usable = None, {}
             return
-        self._shown = mask(value, extra=self._secrets, exempt=self._exempt)
+        self._shown = self.masked(value)
         self._usable = hide(value, extra=self._secrets, exempt=self._exempt)
 
     def _failed(self, failure: Failure) -> None:
-        self._report(
-            f"the information source failed: {type(failure.value).__name__}: {failure.value}"
-        )
+        self._report(f"the information source failed: {describe(failure)}")
 
     def _failed_facts(self, failure: Failure) -> None:
         self._failed(failure)

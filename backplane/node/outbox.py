@@ -197,19 +197,14 @@ class Outbox:
 
     def put_future(self, item: DataItem) -> asyncio.Future[None]:
         """Accept an item from an asyncio task on the reactor's loop; errors as :meth:`put`."""
-        return (
-            self._accept(item, confirm=False)
-            .addCallback(lambda entry: None)
-            .asFuture(asyncio.get_running_loop())
-        )
+        loop = self._running_loop("put")
+        return self._accept(item, confirm=False).addCallback(lambda entry: None).asFuture(loop)
 
     def publish_future(self, item: DataItem) -> asyncio.Future[None]:
         """As :meth:`put_future`; done once the broker has the item."""
-        return (
-            self._accept(item, confirm=True)
-            .addCallback(lambda entry: entry.confirmation)
-            .asFuture(asyncio.get_running_loop())
-        )
+        loop = self._running_loop("publish")
+        accepted = self._accept(item, confirm=True)
+        return accepted.addCallback(lambda entry: entry.confirmation).asFuture(loop)
 
     def start(self) -> None:
         """Bind to the calling thread, which is the reactor's."""
@@ -366,6 +361,19 @@ class Outbox:
             return
         if task is not None:
             raise StateError(f"{name}() returns a Deferred; in an asyncio task use {name}_future()")
+
+    def _running_loop(self, name: str) -> asyncio.AbstractEventLoop:
+        if self._thread is not None and threading.get_ident() != self._thread:
+            raise StateError(
+                f"{name}_future() is for the reactor's loop; in another thread use "
+                f"{name}_from_thread()"
+            )
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            raise StateError(
+                f"{name}_future() needs a running asyncio loop; here use {name}()"
+            ) from None
 
     def _blocking(self, call: Callable[[DataItem], Deferred[Any]], item: DataItem) -> None:
         blockingCallFromThread(self._reactor, call, item)

@@ -15,8 +15,9 @@ from backplane.choria.rpc import StatusCode
 from backplane.logs import printable
 from backplane.nats.client import Message
 from backplane.nats.errors import NatsError, PayloadTooLarge
-from backplane.node.admission import Accepted, Admission, Counters, Refused, Wait
+from backplane.node.admission import Admission
 from backplane.node.dispatch import Dispatcher
+from backplane.node.outcome import Accepted, Counters, Dropped, Refused, Wait
 
 __all__ = ["Processor", "Publisher"]
 
@@ -114,7 +115,9 @@ class Processor:
 
     def _hold(self, payload: bytes, subject: str, wait: Wait) -> None:
         if len(self._held) >= MAX_HELD:
-            self._drop("too_many_held", "too many changes arrived in the second of the start")
+            dropped = Dropped("too_many_held", "too many changes in the second of the start")
+            self._counters.count(dropped)
+            self._drop(dropped.reason, dropped.detail)
             return
 
         def again() -> None:
@@ -126,6 +129,7 @@ class Processor:
 
     def _reply(self, text: str | None, accepted: Accepted | Refused) -> None:
         if text is None:
+            self._counters.dropped["no_answer"] += 1
             self._drop("no_answer", f"agent {accepted.request.agent} had nothing to say")
             return
         reply_to = accepted.transport.reply_to

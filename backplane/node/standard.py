@@ -20,9 +20,9 @@ from backplane._version import __version__
 from backplane.choria.ddl import Input, Metadata, Output
 from backplane.choria.facts import MISSING, lookup
 from backplane.choria.rpc import ActionError, StatusCode
-from backplane.node.admission import Counters
 from backplane.node.agent import ActionRequest, Agent, PlainAgent, action
 from backplane.node.facts import FactSnapshots
+from backplane.node.outcome import Counters
 
 __all__ = ["ChoriaUtilAgent", "Connection", "DiscoveryAgent", "NodeDetails", "RpcutilAgent"]
 

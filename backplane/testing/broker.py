@@ -254,6 +254,10 @@ class BrokerClient(Protocol):
             text = f'Permissions Violation for Subscription to "{subject}"{group}'
             self.fail(text, close=False)
             return
+        most = self._broker.max_subscriptions
+        if most is not None and len(self.subscriptions) >= most:
+            self.fail("maximum subscriptions exceeded", close=False)
+            return
         if wanted.sid not in self.subscriptions:
             subscription = BrokerSubscription(subject, queue, self._deliver, self, wanted.sid)
             self.subscriptions[wanted.sid] = subscription
@@ -296,6 +300,7 @@ class FakeBroker(ServerFactory):
     :param token: what a client must say.
     :param max_payload: bytes of headers and payload.
     :param max_control_line: bytes of a line.
+    :param max_subscriptions: how many one client may have.
     :param deny_publish: subjects, with wildcards, that may not be published to.
     :param deny_subscribe: subjects, with wildcards, that may not be subscribed to.
     :param may_publish: ``(client, subject)``, asked when nothing denies it.
@@ -320,6 +325,7 @@ class FakeBroker(ServerFactory):
         token: str | None = None,
         max_payload: int = 1024 * 1024,
         max_control_line: int = 4096,
+        max_subscriptions: int | None = None,
         deny_publish: Sequence[str] = (),
         deny_subscribe: Sequence[str] = (),
         may_publish: Callable[[BrokerClient, str], bool] | None = None,
@@ -331,6 +337,7 @@ class FakeBroker(ServerFactory):
         self.token = token
         self.max_payload = max_payload
         self.max_control_line = max_control_line
+        self.max_subscriptions = max_subscriptions
         self.deny_publish = list(deny_publish)
         self.deny_subscribe = list(deny_subscribe)
         self.may_publish = may_publish

@@ -155,7 +155,7 @@ class Harness:
         action: str,
         data: Mapping[str, Any] | None = None,
         *,
-        name: str = "app",
+        name: str | None = None,
         agent: str = "backplane",
         caller: str = "sre.choria",
         facts: Sequence[str] = (),
@@ -166,8 +166,11 @@ class Harness:
     ) -> Outcome:
         """Ask every service that matches, as an operator does.
 
+        :param name: the application's; that of the first management by default.
         :param caller: the operator's certname.
         """
+        if name is None:
+            name = self._managements[0].config.name if self._managements else "app"
         operator = self.operator(caller)
         job = Job(
             service=name,
@@ -187,7 +190,6 @@ class Harness:
         :returns: its reply, with ``status``, ``message`` and ``data``.
         :raises AssertionError: when not exactly one service answers.
         """
-        how.setdefault("name", self._managements[0].config.name if self._managements else "app")
         outcome = self.request(action, data, **how)
         if len(outcome.answers) != 1:
             raise AssertionError(

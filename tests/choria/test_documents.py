@@ -16,6 +16,7 @@ from backplane.choria.documents import (
     MAX_DEPTH,
     MAX_DIGITS,
     MAX_PAYLOAD,
+    MAX_VALUES,
     check_keys,
     decode_base64,
     dumps,
@@ -165,8 +166,18 @@ class BoundTests(RefusalCase):
     def test_deepest(self) -> None:
         """8 MiB of opening brackets are refused by counting; nothing is parsed."""
         self.not_parsed()
-        self.refused("too_deep", parse_object, b"[" * MAX_PAYLOAD, "layer")
-        self.refused("too_deep", parse_object, b'{"a":' * (MAX_PAYLOAD // 5), "layer")
+        self.refused("too_many_values", parse_object, b"[" * MAX_PAYLOAD, "layer")
+        self.refused("too_many_values", parse_object, b'{"a":' * (MAX_PAYLOAD // 5), "layer")
+        self.refused("too_deep", parse_object, b"[" * MAX_VALUES, "layer")
+
+    def test_values(self) -> None:
+        """Values are counted before they are made; commas and brackets in text are none."""
+        least = '{"a":[' + "[]," * (MAX_VALUES // 2 - 2) + '"' + "[,{" * MAX_VALUES + '"]}'
+        self.assertEqual(len(parse_object(least, "layer")["a"]), MAX_VALUES // 2 - 1)
+        more = least.replace("[],", "[],[],[],", 1)
+        parse_object(more, "layer", max_values=MAX_VALUES + 10)
+        self.not_parsed()
+        self.refused("too_many_values", parse_object, more, "layer")
 
     def test_deep_and_unended(self) -> None:
         """A string without end hides nothing from the count and ends it."""

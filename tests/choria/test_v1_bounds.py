@@ -201,11 +201,11 @@ class BoundTests(SynchronousTestCase):
             self.refused("request", ("envelope", "requestid"), name)
 
     def test_hops(self) -> None:
-        """64 hops are read; 65, and a list that fills the message, are refused."""
+        """64 hops are read; 65, and thousands, are refused."""
         hop = ["a", "b", "c"]
         found = self.accepted("transport", ("headers", "seen-by"), [hop] * v1.MAX_HOPS)
         self.assertEqual(len(found.seen_by), v1.MAX_HOPS)
-        for count in (v1.MAX_HOPS + 1, 100_000):
+        for count in (v1.MAX_HOPS + 1, 4000):
             self.refused("transport", ("headers", "seen-by"), [hop] * count)
 
     def test_federation_targets(self) -> None:
@@ -213,7 +213,7 @@ class BoundTests(SynchronousTestCase):
         path = ("headers", "federation")
         full = {"req": "1", "target": ["a.b"] * v1.MAX_FEDERATION_TARGETS}
         self.assertEqual(self.accepted("transport", path, full).federation, full)
-        for count in (v1.MAX_FEDERATION_TARGETS + 1, 100_000):
+        for count in (v1.MAX_FEDERATION_TARGETS + 1, 15_000):
             self.refused("transport", path, {"req": "1", "target": ["a.b"] * count})
 
     def test_sizes(self) -> None:

@@ -210,9 +210,15 @@ class GrammarTests(SynchronousTestCase):
         """P4: the same for what a client may send wrong."""
         for data in (
             b"PUB a\r\n", b"PUB a x\r\n", b"SUB a b c d\r\n", b"CONNECT {\r\n", b"MSG a 1 1\r\n",
-            b"UNSUB\r\n", b"HPUB a 9 3\r\n", b"POST / HTTP/1.1\r\n", b"UNSUB 1 x\r\n",
+            b"UNSUB\r\n", b"HPUB a 9 3\r\n", b"POST / HTTP/1.1\r\n",
         ):  # fmt: skip
             self.assertEqual(parse(Parser("server"), [data]), ([], True), data[:40])
+
+    def test_odd_limits(self) -> None:
+        """Servers take UNSUB with a number that is none, so that it ends the subscription."""
+        for word in (b"x", b"-1", b"1e3", b"9999999999", b"1.5"):
+            line = b"UNSUB 1 " + word + b"\r\n"
+            self.assertEqual(parse(Parser("server"), [line]), ([Unsub("1", None)], False), word)
 
     def test_bounds(self) -> None:
         """P5: a line or size beyond its bound is refused before memory is taken."""

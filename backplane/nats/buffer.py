@@ -1,0 +1,45 @@
+"""Publishes that wait for a connection."""
+
+from __future__ import annotations
+
+import attrs
+
+from backplane.nats.errors import BufferFull
+
+__all__ = ["Kept", "PublishBuffer"]
+
+
+@attrs.frozen
+class Kept:
+    """A publish that waits.
+
+    :ivar data: as it goes onto the wire.
+    :ivar size: bytes of headers and payload.
+    """
+
+    data: bytes
+    size: int
+
+
+class PublishBuffer:
+    """Keeps publishes in order, up to a number of bytes.
+
+    :param bound: bytes on the wire; nothing is kept when it is 0 or less.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._kept: list[Kept] = []
+        self._bytes = 0
+
+    def add(self, data: bytes, size: int) -> None:
+        """Keep one; :raises BufferFull: when it does not fit."""
+        if self._bytes + len(data) > self._bound:
+            raise BufferFull(f"{self._bytes} bytes wait for a connection already")
+        self._kept.append(Kept(data, size))
+        self._bytes += len(data)
+
+    def take(self) -> list[Kept]:
+        """Return all, oldest first, and keep none."""
+        kept, self._kept, self._bytes = self._kept, [], 0
+        return kept

@@ -1,0 +1,1 @@
+"""What holds with a real nats-server holds with the fake broker, as an application sees it."""

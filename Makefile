@@ -38,9 +38,12 @@ lint: $(VENV)/.test
 
 docs: $(VENV)/.test
 	@mkdir -p build/docs
-	@for page in README.rst docs/*.rst; do \
-		$(VENV)/bin/rst2html5 --strict $$page build/docs/$$(basename $$page .rst).html; \
+	@for page in README.rst CHANGELOG.rst docs/*.rst; do \
+		$(VENV)/bin/rst2html5 --strict $$page > build/docs/page || exit 1; \
+		sed -E 's#href="(docs/|\.\./)?([A-Za-z-]+)\.rst#href="\2.html#g' build/docs/page \
+			> build/docs/$$(basename $$page .rst).html; \
 	done
+	@rm build/docs/page
 	@echo "see build/docs"
 
 clean:

@@ -3,7 +3,8 @@
 from backplane._version import __version__
 from backplane.choria.ddl import Input, Metadata, Output
 from backplane.choria.rpc import ActionError, StatusCode
-from backplane.config.service import StandardConfiguration, load_file
+from backplane.config.service import load_file
+from backplane.config.settings import StandardConfiguration
 from backplane.errors import BackplaneError, ConfigError, StateError
 from backplane.interfaces import DataItem, LogLevel, blocking
 from backplane.node.agent import ActionRequest, Agent, action

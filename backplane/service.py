@@ -18,25 +18,19 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import attrs
-from twisted.application.service import IService, MultiService
+from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
-from backplane.config.service import ServiceConfig, make_config, parse
+from backplane.config.service import make_config, parse
+from backplane.config.settings import ServiceConfig
 from backplane.errors import ConfigError, Problem, StateError
-from backplane.interfaces import (
-    DataItem,
-    IHealthCheckable,
-    IInfoSource,
-    ILogLevelSetable,
-    IPausable,
-    IStopable,
-)
+from backplane.interfaces import DataItem
 from backplane.logs import ManagementLog
 from backplane.nats.servers import Server
 from backplane.node.agent import Agent
@@ -45,16 +39,9 @@ from backplane.node.host import host_identity
 from backplane.node.node import Node, NodeParts
 from backplane.node.outbox import Outbox
 from backplane.node.presence import ManagementState, Phase
+from backplane.node.provided import Provision
 
 __all__ = ["Management"]
-
-_INTERFACES: Final[Mapping[str, Any]] = {
-    "info_source": IInfoSource,
-    "pausable": IPausable,
-    "health": IHealthCheckable,
-    "stopable": IStopable,
-    "log_level": ILogLevelSetable,
-}
 
 _here: set[tuple[str, str]] = set()
 """Collective and identity of the managements started in this process: the one
@@ -64,7 +51,7 @@ thing that they share, as two of one name would answer for each other."""
 class Management(MultiService):
     """The management of one application.
 
-    :param config: :class:`~backplane.config.service.ServiceConfig`, a mapping of its
+    :param config: :class:`~backplane.config.settings.ServiceConfig`, a mapping of its
         fields, or any :class:`~backplane.interfaces.IConfigProvider`.
     :param info_source, pausable, health_check, stopable, log_level: what the
         application provides; see also :meth:`provide`.
@@ -104,9 +91,7 @@ class Management(MultiService):
             self.config.loglevel, self.config.logfile, globalLogPublisher
         )
         self._log: Logger = self._log_sink.logger("backplane.service")
-        self._provided: dict[str, tuple[object, CallMode]] = {}
-        self._agents: list[Agent] = []
-        self._applications: list[Any] = []
+        self._provision = Provision()
         self._data_publisher = data_publisher
         self._calls = calls
         self._reactor = reactor
@@ -127,7 +112,7 @@ class Management(MultiService):
             ("log_level", log_level),
         ):
             if given is not None:
-                self._take(name, given, calls)
+                self._provision.add_as(name, given, calls)
         for agent in agents:
             self.provide(agent)
 
@@ -175,36 +160,7 @@ class Management(MultiService):
         """
         if self.running:
             raise StateError("what is managed must be provided before the start")
-        if isinstance(provided, Agent):
-            name = provided.metadata.name
-            if any(agent.metadata.name == name for agent in self._agents):
-                raise StateError(f"there is an agent {name} already")
-            self._agents.append(provided)
-            return
-        names = [name for name, face in _INTERFACES.items() if face.providedBy(provided)]
-        service = IService.providedBy(provided)
-        if not names and not service:
-            faces = ", ".join(face.__name__ for face in _INTERFACES.values())
-            raise TypeError(
-                f"{type(provided).__name__} provides none of {faces}, IService; "
-                "is it decorated with @implementer(…)?"
-            )
-        for name in names:
-            self._take(name, provided, calls if calls is not None else self._calls)
-        if service:
-            self._applications.append(provided)
-
-    def _take(self, name: str, provided: object, calls: CallMode) -> None:
-        face = _INTERFACES[name]
-        if name in self._provided:
-            raise StateError(f"{face.__name__} was provided already")
-        for method in face.names():
-            if not callable(getattr(provided, method, None)):
-                raise TypeError(
-                    f"{type(provided).__name__} has no method {method}(), "
-                    f"which {face.__name__} asks for"
-                )
-        self._provided[name] = (provided, calls)
+        self._provision.add(provided, calls if calls is not None else self._calls)
 
     def when_ready(self) -> Deferred[None]:
         """Fire when operators can reach the service.
@@ -223,7 +179,7 @@ class Management(MultiService):
 
     def privilegedStartService(self) -> None:
         """Start the privileged part of the application's service."""
-        for application in self._applications:
+        for application in self._provision.services:
             application.privilegedStartService()
         super().privilegedStartService()
 
@@ -249,26 +205,29 @@ class Management(MultiService):
             reactor = default
         self._log_sink.open()
         _here.add(name)
+        started: list[Any] = []
         try:
             self._node = self._make_node(reactor)
-            for application in self._applications:
+            for agent in self._node.agents.values():
+                agent.setServiceParent(self)
+            for application in self._provision.services:
                 application.startService()
+                started.append(application)
             super().startService()
             self._node.start()
         except BaseException:
-            _here.discard(name)
-            self.running = 0
+            self._undo_start(started)
             raise
         early, self._early = self._early, []
         for waiter in early:
-            self._node.presence.when_ready().chainDeferred(waiter)
+            self._node.presence.when_ready().addBoth(_settle, waiter)
 
     def _make_node(self, reactor: Any) -> Node:
-        node = Node(
+        return Node(
             NodeParts(
                 config=self.config,
-                provided=dict(self._provided),
-                agents=tuple(self._agents),
+                provided=dict(self._provision.interfaces),
+                agents=tuple(self._provision.agents),
                 data_publisher=self._data_publisher,
                 reactor=reactor,
                 now=self._now,
@@ -279,9 +238,22 @@ class Management(MultiService):
                 changed=self._changed,
             )
         )
-        for agent in node.agents.values():
-            agent.setServiceParent(self)
-        return node
+
+    def _undo_start(self, started: Sequence[Any]) -> None:
+        """Stop what a start that failed has started, and be as before it."""
+        mine = [*started, *self]
+        for service in reversed([each for each in mine if each.running]):
+            maybeDeferred(service.stopService).addErrback(self._stop_failed, "undoing the start")
+        self._forget_node()
+
+    def _forget_node(self) -> None:
+        node, self._node = self._node, None
+        self.running = 0
+        for agent in node.agents.values() if node is not None else ():
+            if agent.parent is self:
+                agent.disownServiceParent()
+        _here.discard((self.config.collective, self.config.identity))
+        self._log_sink.close()
 
     def stopService(self) -> Deferred[None]:
         """Stop in order; fires when everything is closed."""
@@ -292,7 +264,7 @@ class Management(MultiService):
         if self._node is None:
             waiters, self._early = self._early, []
             for waiter in waiters:
-                waiter.errback(Failure(StateError("the management was never started")))
+                _settle(Failure(StateError("the management was never started")), waiter)
             self.running = 0
             done: Deferred[None] = Deferred()
             done.callback(None)
@@ -303,20 +275,16 @@ class Management(MultiService):
     async def _stop(self, node: Node) -> None:
         try:
             await self._guard("letting actions end", node.refuse_and_finish)
-            for application in reversed(self._applications):
+            agents = list(node.agents.values())
+            others = [service for service in self if service not in agents]
+            for application in reversed([*self._provision.services, *others]):
                 await self._guard("stopping the application", application.stopService)
             await self._guard("closing the connection", node.close)
-            self.running = 0
-            for agent in list(self):
+            for agent in agents:
                 await self._guard("stopping an agent", agent.stopService)
-                agent.parent = None
-                self.services.remove(agent)
-                self.namedServices.pop(agent.name, None)
         finally:
-            _here.discard((self.config.collective, self.config.identity))
-            self._node = None
             stopping, self._stopping = self._stopping, None
-            self._log_sink.close()
+            self._forget_node()
             if stopping is not None:
                 stopping.callback(None)
 
@@ -324,10 +292,10 @@ class Management(MultiService):
         self, what: str, step: Callable[[], Deferred[Any] | Awaitable[Any] | None]
     ) -> None:
         """Do one step of stopping; the next ones are done whatever comes of it."""
-        try:
-            await maybeDeferred(step)
-        except Exception:
-            self._log.failure("{what} failed", what=what)
+        await maybeDeferred(step).addErrback(self._stop_failed, what)
+
+    def _stop_failed(self, failure: Failure, what: str) -> None:
+        self._log.failure("{what} failed", failure, what=what)
 
     def _changed(self, state: ManagementState) -> None:
         self._state = state
@@ -336,6 +304,12 @@ class Management(MultiService):
                 listener(state)
             except Exception:
                 self._log.failure("a listener failed")
+
+
+def _settle(result: Any, waiter: Deferred[None]) -> None:
+    # Whoever waits may have ended it, as trial does when a test has timed out.
+    if not waiter.called:
+        waiter.callback(result)
 
 
 def _config(config: object) -> ServiceConfig:

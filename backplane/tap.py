@@ -11,17 +11,21 @@ status 1.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+import attrs
 from twisted.application.service import MultiService
 from twisted.logger import Logger
 from twisted.python import usage
 
+from backplane.config.document import read_file
 from backplane.config.service import LoadedConfig, load_file
 from backplane.errors import BackplaneError, ConfigError
 from backplane.node.host import host_identity
@@ -40,44 +44,93 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Read the configuration and import the application."""
-        # Kept for a message after twistd has left the terminal.
-        self["terminal"] = _duplicate_stderr()
         try:
-            self["loaded"] = _load(self["config"])
-            self["factory"] = _factory(self["loaded"])
-            self["management"] = Management(self["loaded"].management)
-            self["pid"] = os.getpid()
+            source = _Source(self["config"])
+            loaded = source.load()
+            management = Management(loaded.management)
+            factory = _factory(loaded)
         except (ConfigError, _StartError) as error:
             sys.stderr.write(f"backplane: error: {error}\n")
             raise SystemExit(1) from None
-
-
-def _load(path: str) -> LoadedConfig:
-    return load_file(path, env=os.environ, hostname=host_identity(), pid=os.getpid(), require=True)
+        self["plan"] = _Plan(source, loaded, management, factory, os.getpid(), _Terminal())
 
 
 class _StartError(BackplaneError):
     """The application cannot be started; the text says why."""
 
 
-def _duplicate_stderr() -> int | None:
-    try:
-        return os.dup(2)
-    except OSError:
-        return None
+class _Source:
+    """A configuration file, which is read once: who starts may read it, not who runs."""
+
+    def __init__(self, path: str) -> None:
+        # twistd changes the directory later.
+        self._path = os.path.abspath(path)
+        self._hostname = host_identity()
+        self._read = functools.cache(read_file)
+
+    def load(self, check_files: bool = True) -> LoadedConfig:
+        """Return the configuration, in which ``${PID}`` is this process."""
+        return load_file(
+            self._path,
+            env=os.environ,
+            hostname=self._hostname,
+            pid=os.getpid(),
+            require=True,
+            check_files=check_files,
+            read=self._read,
+        )
 
 
-def _factory(loaded: LoadedConfig) -> Any:
+class _Terminal:
+    """The standard error of who started, after twistd has left it."""
+
+    def __init__(self) -> None:
+        try:
+            self._copy: int | None = os.dup(2)
+        except OSError:
+            self._copy = None
+
+    def write(self, text: str) -> None:
+        """Write, if somebody is still there."""
+        if self._copy is not None:
+            try:
+                os.write(self._copy, text.encode("utf-8", "replace"))
+            except OSError:
+                pass
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._copy is not None:
+            os.close(self._copy)
+            self._copy = None
+
+
+@attrs.frozen
+class _Plan:
+    """What was read, for what is to be made of it.
+
+    :ivar pid: of the process that read it.
+    """
+
+    source: _Source
+    loaded: LoadedConfig
+    management: Management
+    factory: Callable[..., Any] | None
+    pid: int
+    terminal: _Terminal
+
+
+def _factory(loaded: LoadedConfig) -> Callable[..., Any] | None:
     """Import ``app: package.module:factory``; the file's folder comes first on the path."""
     if loaded.app is None:
         return None
-    if loaded.folder not in sys.path:
+    if sys.path[:1] != [loaded.folder]:
         sys.path.insert(0, loaded.folder)
     where = f"{loaded.path}: app: {loaded.app}"
     module, _, name = loaded.app.partition(":")
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _StartError(f"{where}: importing {module} failed: {_one_line(error)}") from None
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -85,49 +138,55 @@ def _factory(loaded: LoadedConfig) -> Any:
             raise _StartError(f"{where}: the module {module} has no {name}")
     if not callable(found):
         raise _StartError(f"{where}: {name} is not callable")
-    return found
+    factory: Callable[..., Any] = found
+    return factory
 
 
 def _one_line(error: BaseException) -> str:
     """Return type and text of an error, and where it came from, on one line."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        # Neither we nor the import system are where the mistake is.
+        if frame.filename not in (__file__, importlib.__file__)
+        and not frame.filename.startswith("<frozen importlib")
+    ]
     place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+    text = " ".join(str(error).split())
+    return type(error).__name__ + (f": {text}" if text else "") + place
 
 
 class _Standalone(MultiService):
     """The service that twistd runs."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, plan: _Plan) -> None:
         super().__init__()
-        self._options = options
+        self._plan = plan
         self._log = Logger(namespace="backplane.tap")
 
     def startService(self) -> None:
         """Make the application and start everything."""
-        options = self._options
-        management: Management = options["management"]
+        plan = self._plan
         try:
-            if os.getpid() != options["pid"]:
+            management, loaded = plan.management, plan.loaded
+            if os.getpid() != plan.pid:
                 # ``${PID}`` in the identity means this process.
-                management = Management(_load(options["loaded"].path).management)
-            self._make(management)
+                loaded = plan.source.load(check_files=False)
+                management = Management(loaded.management)
+            self._make(management, loaded)
             management.setServiceParent(self)
             super().startService()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._fail(error)
-        terminal = options["terminal"]
-        if terminal is not None:
-            os.close(terminal)
+        finally:
+            plan.terminal.close()
 
-    def _make(self, management: Management) -> None:
-        factory = self._options["factory"]
-        loaded: LoadedConfig = self._options["loaded"]
-        if factory is None:
+    def _make(self, management: Management, loaded: LoadedConfig) -> None:
+        if self._plan.factory is None:
             return
         try:
-            made = factory(loaded.document, management)
-        except Exception as error:
+            made = self._plan.factory(loaded.document, management)
+        except (Exception, SystemExit) as error:
             self._log.failure("the application's factory failed")
             raise _StartError(f"{loaded.app} failed: {_one_line(error)}") from None
         if made is not None:
@@ -136,14 +195,11 @@ class _Standalone(MultiService):
             except (TypeError, BackplaneError) as error:
                 raise _StartError(f"what {loaded.app} returned: {error}") from None
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """End the process with status 1 and one message on the starting terminal."""
         text = str(error) if isinstance(error, BackplaneError) else _one_line(error)
         self._log.critical("the service cannot start: {reason}", reason=text)
-        terminal = self._options["terminal"]
-        if terminal is not None:
-            os.write(terminal, f"backplane: error: {text}\n".encode("utf-8", "replace"))
-            os.close(terminal)
+        self._plan.terminal.write(f"backplane: error: {text}\n")
         # twistd removes its pid file and reports to the waiting parent when
         # startService raises; only the traceback is left out.
         sys.excepthook = _quiet(sys.excepthook)
@@ -160,4 +216,4 @@ def _quiet(previous: Any) -> Any:
 
 def makeService(options: Options) -> _Standalone:
     """Return the service; it does nothing before it is started."""
-    return _Standalone(options)
+    return _Standalone(options["plan"])

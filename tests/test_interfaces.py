@@ -8,7 +8,7 @@ from zope.interface import Interface, implementer
 from zope.interface.verify import verifyObject
 
 from backplane import interfaces
-from backplane.config.service import StandardConfiguration
+from backplane.config.settings import StandardConfiguration
 from backplane.interfaces import (
     DataItem,
     IConfigProvider,

@@ -1,39 +1,23 @@
-"""The commands: each does one thing with the network and says how it ended."""
+"""The command that manages: it does one thing with the network and says how it ended."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 
-from backplane.choria.filter import Filter, build_filter
-from backplane.cli.console import Console
+from backplane.cli.console import Console, safe
 from backplane.cli.render import Spinner, render
-from backplane.client.accounting import ExitCode, Outcome
-from backplane.client.discovery import DiscoveryRule
-from backplane.client.run import Job, Operator, Progress
-from backplane.nats.client import NatsClient
+from backplane.client.accounting import ExitCode, Outcome, Stop
+from backplane.client.asking import Run
+from backplane.client.jobs import Job
+from backplane.client.run import Operator, Progress
+from backplane.nats.client import ConnectFailed, NatsClient
 from backplane.nats.errors import NatsError
 
-__all__ = ["ACTIONS", "Fault", "Request", "execute", "make_job"]
-
-_NEEDS: Final[Mapping[str, str]] = {
-    "pause": "backplane_pausable=true",
-    "resume": "backplane_pausable=true",
-    "flip": "backplane_pausable=true",
-    "shutdown": "backplane_stopable=true",
-    "health": "backplane_healthcheckable=true",
-    "debuglvl": "backplane_loglevelsetable=true",
-    "infolvl": "backplane_loglevelsetable=true",
-    "warnlvl": "backplane_loglevelsetable=true",
-    "critlvl": "backplane_loglevelsetable=true",
-}
-"""What a service must offer to be asked, as the Go backplane's CLI has it."""
-
-_READS: Final = frozenset({"health", "ping", "info", "threaddump"})
+__all__ = ["ACTIONS", "Execution", "Fault"]
 
 ACTIONS: Final = (
     "pause",
@@ -50,8 +34,7 @@ ACTIONS: Final = (
     "threaddump",
 )
 
-MAX_NAMES_SENT: Final = 200
-"""Identities that are put into a filter; more of them are looked for among all answers."""
+PREFIX: Final = "backplane: error: Failed to manage services: could not perform action: "
 
 
 class Fault(Exception):
@@ -63,149 +46,142 @@ class Fault(Exception):
         self.code = code
 
 
-@attrs.frozen(kw_only=True)
-class Request:
-    """What the operator typed.
-
-    :ivar timeout: seconds for the whole run, or ``None``.
-    :ivar window: seconds of quiet after which discovery ends, or ``None``.
-    """
-
-    service: str
-    action: str
-    facts: Sequence[str] = ()
-    identities: Sequence[str] = ()
-    withs: Sequence[str] = ()
-    classes: Sequence[str] = ()
-    select: Sequence[str] = ()
-    target: str | None = None
-    nodes: Sequence[str] | None = None
-    expect: int | None = None
-    verbose: bool = False
-    as_json: bool = False
-    timeout: float | None = None
-    discovery_timeout: float = 2.0
-    window: float | None = None
-
-
-def make_job(request: Request) -> Job:
-    """Return the job that a request asks for.
-
-    :raises ValueError: for a filter that says nothing, or is not one.
-    """
-    needs = _NEEDS.get(request.action)
-    nodes = tuple(dict.fromkeys(request.nodes)) if request.nodes is not None else ()
-    identities = [*request.identities]
-    if len(nodes) <= MAX_NAMES_SENT and not identities:
-        identities += nodes
-    wanted = build_filter(
-        facts=[*request.facts, *([needs] if needs else [])],
-        classes=request.classes,
-        identities=identities,
-        withs=request.withs,
-        select=request.select,
-    )
-    return Job(
-        service=request.service,
-        collective=request.target or f"{request.service}_backplane",
-        action=request.action,
-        filter=wanted,
-        rule=DiscoveryRule.choose(
-            change=request.action not in _READS,
-            timeout=request.discovery_timeout,
-            window=request.window,
-            named=_named(request, nodes, wanted),
-            expect=request.expect,
-        ),
-        timeout=request.timeout,
-    )
-
-
-def _named(request: Request, nodes: Sequence[str], wanted: Filter) -> Sequence[str]:
-    """Return the identities that are all who is meant."""
-    if nodes:
-        return nodes
-    if request.facts or wanted.cf_class or wanted.compound or request.withs:
-        return ()  # not everybody who is named has to match
-    if any(_is_pattern(name) for name in request.identities):
-        return ()
-    return request.identities
-
-
-def _is_pattern(name: str) -> bool:
-    return len(name) > 1 and name.startswith("/") and name.endswith("/")
-
-
 class _Shown(Progress):
-    def __init__(self, console: Console, request: Request) -> None:
+    """Progress, as the operator sees it."""
+
+    def __init__(self, console: Console, job: Job) -> None:
         self._console = console
-        self._request = request
-        self._spinner = Spinner(console, request.action)
+        self._starting = f"Starting discovery process for {job.service} backplane managed services:"
+        self._spinner = Spinner(console, job.action)
         self._last = (0, 0)
 
+    def found(self, count: int) -> None:
+        # A terminal is slower than thousands of answers.
+        if count <= 100 or count % 50 == 0:
+            self._console.progress(f"{self._starting} {count}")
+
     def discovered(self, count: int) -> None:
-        service = self._request.service
-        self._console.print(
-            f"Starting discovery process for {service} backplane managed services: {count}"
-        )
+        self._console.clear()
+        self._console.print(f"{self._starting} {count}")
         if count:
             self._console.print()
             self._last = (0, count)
+            self._spinner.show(0, count)
 
     def answered(self, done: int, count: int) -> None:
         self._last = (done, count)
-        self._spinner.show(done, count)
+        if done <= 100 or done % 50 == 0 or done >= count:
+            self._spinner.show(done, count)
 
     def end(self) -> None:
+        """Nobody else answers."""
+        self._console.clear()
         self._spinner.end(*self._last)
 
 
-def execute(
-    request: Request, client: NatsClient, operator: Operator, console: Console
-) -> Deferred[ExitCode]:
-    """Do what was asked and show what became of it.
+class Execution:
+    """One run of ``exec``.
 
-    :returns: fails with :class:`Fault` for what keeps it from being done.
+    :param client: connects already.
     """
-    return Deferred.fromCoroutine(_execute(request, client, operator, console))
 
+    def __init__(
+        self,
+        job: Job,
+        client: NatsClient,
+        operator: Operator,
+        console: Console,
+        *,
+        as_json: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        self._job = job
+        self._client = client
+        self._operator = operator
+        self._console = console
+        self._as_json = as_json
+        self._verbose = verbose
+        self._connecting: Deferred[None] | None = None
+        self._run: Run | None = None
+        self._interrupted = False
+        self._refused = ""
 
-async def _execute(
-    request: Request, client: NatsClient, operator: Operator, console: Console
-) -> ExitCode:
-    try:
-        job = make_job(request)
-    except ValueError as error:
-        raise Fault(str(error), ExitCode.USAGE) from None
-    try:
-        await client.when_connected()
-    except NatsError as error:
-        raise Fault(f"the broker is not reachable: {error}", ExitCode.UNREACHABLE) from None
-    progress = Progress() if request.as_json else _Shown(console, request)
-    try:
-        outcome = await operator.request(job, progress)
-    except NatsError as error:
-        raise Fault(f"the broker was lost: {error}", ExitCode.UNREACHABLE) from None
-    if request.as_json:
-        console.print(json.dumps(outcome.as_dict(), indent=2))
+    def start(self) -> Deferred[ExitCode]:
+        """Do what was asked and show what became of it.
+
+        :returns: fails with :class:`Fault` for what keeps it from being done.
+        """
+        return Deferred.fromCoroutine(self._execute())
+
+    def interrupt(self) -> None:
+        """End now, and show what is known so far."""
+        self._interrupted = True
+        if self._run is not None:
+            self._run.interrupt()
+        elif self._connecting is not None:
+            self._connecting.cancel()
+
+    async def _execute(self) -> ExitCode:
+        started = self._operator.clock.seconds()
+        await self._connect()
+        shown = None if self._as_json else _Shown(self._console, self._job)
+        self._run = self._operator.begin(self._job, shown, started=started)
+        outcome = await self._run.result
+        if self._as_json:
+            self._console.print(json.dumps(outcome.as_dict(), indent=2))
+            return outcome.exit_code
+        if shown is not None:
+            shown.end()
+        if outcome.sent:
+            render(outcome, self._console, self._verbose)
+        self._complain(outcome)
         return outcome.exit_code
-    if isinstance(progress, _Shown):
-        progress.end()
-    if outcome.count:
-        render(outcome, console, request.verbose)
-    _complain(outcome, console)
-    return outcome.exit_code
 
+    async def _connect(self) -> None:
+        """Wait for the connection, no longer than the whole run may take.
 
-def _complain(outcome: Outcome, console: Console) -> None:
-    """Say on standard error why nothing was done."""
-    prefix = "backplane: error: Failed to manage services: could not perform action: "
-    if not outcome.count:
-        console.note(prefix + "did not discover any nodes")
-        for name in outcome.silent:
-            console.note(f"  no answer from {name}")
-    elif not outcome.answers:
-        console.note(prefix + "no responses received")
+        :raises Fault: when there is none.
+        """
+        timeout = self._job.timeout
+        waiting = self._connecting = self._client.when_connected()
+        timer = None
+        if timeout is not None:
+            timer = self._operator.clock.callLater(timeout, waiting.cancel)
+        self._client.add_listener(self._heard)
+        try:
+            await waiting
+        except CancelledError:
+            if self._interrupted:
+                raise Fault("interrupted; nothing was sent", ExitCode.INTERRUPTED) from None
+            text = f"the broker is not reachable: no connection within {timeout:g} s"
+            raise Fault(text, ExitCode.UNREACHABLE) from None
+        except NatsError as error:
+            if self._refused:
+                text = f"the broker refuses: {safe(self._refused)}"
+                raise Fault(text, ExitCode.CREDENTIALS) from None
+            text = f"the broker is not reachable: {safe(error)}"
+            raise Fault(text, ExitCode.UNREACHABLE) from None
+        finally:
+            self._connecting = None
+            self._client.remove_listener(self._heard)
+            if timer is not None:
+                try:
+                    timer.cancel()
+                except (AlreadyCalled, AlreadyCancelled):
+                    pass  # it was the timer
 
+    def _heard(self, event: object) -> None:
+        if isinstance(event, ConnectFailed) and "authorization" in str(event.reason).lower():
+            self._refused = f"{event.server}: {event.reason}"
 
-Starter = Callable[[Any], Deferred[ExitCode]]
+    def _complain(self, outcome: Outcome) -> None:
+        """Say on standard error why nothing was done, or not all."""
+        if outcome.error is None:
+            return
+        if outcome.stop is Stop.INTERRUPTED:
+            self._console.note(f"backplane: error: {safe(outcome.error)}")
+            return
+        self._console.note(PREFIX + safe(outcome.error))
+        if not outcome.count:
+            for name in outcome.silent:
+                self._console.note(f"  no answer from {safe(name)}")

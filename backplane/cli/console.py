@@ -31,26 +31,28 @@ def safe(text: object, limit: int = MAX_SHOWN) -> str:
 class Console:
     """Where a command writes.
 
+    :param out, err: ``None`` for what is closed.
     :param environ: ``NO_COLOR`` and ``TERM`` are looked at.
-    :param colour: whether the configuration allows colour.
     """
 
-    def __init__(
-        self, out: TextIO, err: TextIO, environ: Mapping[str, str], colour: bool = True
-    ) -> None:
-        self._out = out
-        self._err = err
-        plain = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb" or not colour
-        self._colour_out = not plain and _is_terminal(out)
-        self._colour_err = not plain and _is_terminal(err)
-        self.live = _is_terminal(err) and environ.get("TERM") != "dumb"
-        self._line_open = False
+    def __init__(self, out: TextIO | None, err: TextIO | None, environ: Mapping[str, str]) -> None:
+        self._out = out if out is not None else io.StringIO()
+        self._err = err if err is not None else io.StringIO()
+        plain = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
+        self._colour_out = not plain and _is_terminal(self._out)
+        self._colour_err = not plain and _is_terminal(self._err)
+        self.live = _is_terminal(self._err) and environ.get("TERM") != "dumb"
+        self._open = 0  # characters of the line that progress has written
 
-    def print(self, text: str = "", colour: str | None = None) -> None:
-        """Write a line to standard output."""
+    def without_colour(self) -> None:
+        """Show no colours from now on, as the configuration says."""
+        self._colour_out = self._colour_err = False
+
+    def print(self, text: str = "", colour: str | None = None, before: str = "") -> None:
+        """Write a line to standard output; ``before`` comes first and has no colour."""
         self._end_line()
         painted = _painted(text, colour) if self._colour_out else text
-        self._out = _write(self._out, painted + "\n")
+        self._out = _write(self._out, f"{before}{painted}\n")
 
     def note(self, text: str, colour: str | None = None) -> None:
         """Write a line to standard error."""
@@ -61,14 +63,20 @@ class Console:
     def progress(self, text: str) -> None:
         """Write text over the present line of the terminal, where there is one."""
         if self.live:
-            self._err = _write(self._err, f"\r{text}")
-            self._line_open = True
+            self._err = _write(self._err, f"\r{text}{' ' * (self._open - len(text))}")
+            self._open = len(text)
+
+    def clear(self) -> None:
+        """Take away what :meth:`progress` has written last."""
+        if self._open:
+            self._err = _write(self._err, f"\r{' ' * self._open}\r")
+            self._open = 0
 
     def finish(self, text: str) -> None:
         """Write the last state of the progress, on a line of its own."""
+        self.clear()
         green = text.replace("✓", "\x1b[32m✓\x1b[0m") if self._colour_err else text
-        self._err = _write(self._err, f"\r{green}\n" if self._line_open else f"{green}\n")
-        self._line_open = False
+        self._err = _write(self._err, f"{green}\n")
 
     def flush(self) -> None:
         """Write what is still held, as far as somebody reads it."""
@@ -76,8 +84,8 @@ class Console:
         self._err = _write(self._err, "")
 
     def _end_line(self) -> None:
-        if self._line_open:
-            self._line_open = False
+        if self._open:
+            self._open = 0
             self._err = _write(self._err, "\n")
 
 
@@ -99,9 +107,7 @@ def _write(stream: TextIO, text: str) -> TextIO:
         try:
             text.encode(encoding)
         except (UnicodeEncodeError, LookupError):
-            for char, plain in _PLAIN.items():
-                text = text.replace(char, plain)
-            text = text.encode("ascii", "backslashreplace").decode("ascii")
+            text = _encodable(text, encoding)
         stream.write(text)
         stream.flush()
     except (BrokenPipeError, ValueError):
@@ -110,6 +116,19 @@ def _write(stream: TextIO, text: str) -> TextIO:
     except OSError:
         return io.StringIO()
     return stream
+
+
+def _encodable(text: str, encoding: str) -> str:
+    """Return text with substitutes for what the encoding lacks."""
+    for char, plain in _PLAIN.items():
+        try:
+            char.encode(encoding)
+        except (UnicodeEncodeError, LookupError):
+            text = text.replace(char, plain)
+    try:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    except (UnicodeError, LookupError):
+        return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _silence(stream: TextIO) -> None:

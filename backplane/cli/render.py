@@ -77,7 +77,7 @@ def render(outcome: Outcome, console: Console, verbose: bool) -> None:
     milliseconds = round(outcome.request_seconds * 1000)
     console.print()
     console.print(f"Managed {len(outcome.good)} service(s) in {milliseconds}ms")
-    if outcome.action == "info" and not verbose and outcome.good:
+    if outcome.action == "info" and not verbose and outcome.answers:
         console.print()
         console.print("Pass -v to show contents of individual instance facts")
 
@@ -94,7 +94,7 @@ def _table(action: str, answers: Sequence[Answer], console: Console, verbose: bo
         if answer.reply.ok:
             console.print(f"  {name}  {safe(_compact(answer.reply.data))}")
         else:
-            console.print(f"  {name}  {safe(answer.reply.message)}", "red")
+            console.print(safe(answer.reply.message), "red", before=f"  {name}  ")
 
 
 def _health(answers: Sequence[Answer], console: Console, verbose: bool) -> None:
@@ -103,23 +103,28 @@ def _health(answers: Sequence[Answer], console: Console, verbose: bool) -> None:
     for answer in shown:
         name = safe(answer.sender).rjust(width)
         if not answer.reply.ok:
-            console.print(f"  {name}  {safe(answer.reply.message)}", "red")
+            console.print(safe(answer.reply.message), "red", before=f"  {name}  ")
             continue
         word, colour = ("Healthy", "green") if answer.healthy else ("Unhealthy", "red")
-        console.print(f"  {name}  {word}", colour)
+        console.print(word, colour, before=f"  {name}  ")
         console.print(f"  {' ' * width}  {safe(_compact(answer.reply.data.get('result')))}")
+
+
+def _failure(answer: Answer, console: Console) -> None:
+    """Show why there is no block of a service."""
+    console.print(safe(answer.reply.message), "red", before=f"{safe(answer.sender):>40}:{'':15}")
 
 
 def _info(answer: Answer, console: Console, verbose: bool) -> None:
     if not answer.reply.ok:
-        console.print(f"{safe(answer.sender):>40}:{'':15}{safe(answer.reply.message)}", "red")
+        _failure(answer, console)
         return
     data = answer.reply.data
     console.print(f"  {safe(answer.sender)}:")
     console.print()
     for label, value in _info_lines(data):
         console.print(f"{label:>{_LABEL}}: {value}")
-    if verbose and data.get("facts") is not None:
+    if verbose and "facts" in data:
         console.print(f"{'Facts':>{_LABEL}}:")
         lines = json.dumps(data["facts"], indent=2, ensure_ascii=False, sort_keys=True)
         for count, line in enumerate(lines.split("\n")):
@@ -147,7 +152,7 @@ def _info_lines(data: Any) -> Iterator[tuple[str, str]]:
 
 def _dump(answer: Answer, console: Console, verbose: bool) -> None:
     if not answer.reply.ok:
-        console.print(f"{safe(answer.sender):>40}:{'':15}{safe(answer.reply.message)}", "red")
+        _failure(answer, console)
         return
     data = answer.reply.data
     console.print(f"  {safe(answer.sender)}:")
@@ -185,6 +190,7 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
     for title, names in (
         ("No answer from", outcome.silent),
         ("Found too late to be asked", outcome.late),
+        ("Answered once more", outcome.repeated),
         ("Answered without being asked", outcome.unexpected),
     ):
         if names:
@@ -199,7 +205,7 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
         yield f"Expected {outcome.expect} service(s), {len(outcome.answers)} answered"
     for reason, count in sorted(outcome.invalid.items()):
         yield ""
-        yield f"{count} repl{'y' if count == 1 else 'ies'} could not be used: {safe(reason)}"
+        yield f"{count} answer{'' if count == 1 else 's'} could not be used: {safe(reason)}"
     for name in outcome.namesakes:
         yield ""
         yield f"{outcome.discovered[name]} services have the identity {safe(name)}"

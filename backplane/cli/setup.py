@@ -33,8 +33,8 @@ __all__ = ["Settings", "agent_ddl", "connect", "load", "log_to_stderr", "read_no
 
 BUILT_IN: Final[Mapping[str, str]] = {
     "backplane": "backplane.node.backplane:BackplaneAgent",
-    "rpcutil": "backplane.node.standard:RpcutilAgent",
-    "choria_util": "backplane.node.standard:ChoriaUtilAgent",
+    "rpcutil": "backplane.node.rpcutil:RpcutilAgent",
+    "choria_util": "backplane.node.choria_util:ChoriaUtilAgent",
 }
 
 MAX_NODES_FILE: Final = 16 * 1024 * 1024
@@ -71,7 +71,8 @@ def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settin
         )
     except ConfigError as error:
         raise Fault(str(error), ExitCode.USAGE) from None
-    brokers = config.middleware_hosts or tuple(filter(None, [environ.get("BROKER")]))
+    given = [host.strip() for host in environ.get("BROKER", "").split(",")]
+    brokers = config.middleware_hosts or tuple(filter(None, given))
     if not brokers:
         raise Fault(
             f"{path}: no brokers: plugin.choria.middleware_hosts is not set", ExitCode.USAGE

@@ -14,7 +14,7 @@ import attrs
 
 from backplane.choria.rpc import RpcReply, StatusCode
 
-__all__ = ["Answer", "ExitCode", "Outcome"]
+__all__ = ["Answer", "ExitCode", "Outcome", "Stop"]
 
 
 class ExitCode(enum.IntEnum):
@@ -32,6 +32,15 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 130
 
 
+class Stop(enum.Enum):
+    """Why a run ended before its time; the values are exit codes."""
+
+    INTERRUPTED = ExitCode.INTERRUPTED
+    LOST = ExitCode.UNREACHABLE
+    REFUSED = ExitCode.CREDENTIALS
+    NOT_SENT = ExitCode.STOPPED
+
+
 @attrs.frozen
 class Answer:
     """One reply.
@@ -46,8 +55,8 @@ class Answer:
 
     @property
     def healthy(self) -> bool:
-        """False when it is the reply of a health check that failed."""
-        return self.reply.action != "health" or self.reply.data.get("healthy") is not False
+        """False when it is the reply of a health check that does not say ``true``."""
+        return self.reply.action != "health" or self.reply.data.get("healthy") is True
 
     @property
     def good(self) -> bool:
@@ -64,8 +73,11 @@ class Outcome:
     :ivar named: identities that the operator named (``-I``, ``--nodes``).
     :ivar expect: how many services the operator expects, or ``None``.
     :ivar late: identities that answered discovery after it had ended.
-    :ivar invalid: replies that could not be used, by reason.
+    :ivar invalid: answers that could not be used, by reason.
+    :ivar repeated: identities that answered once more, for each time; not counted.
     :ivar unexpected: identities that answered without having been asked.
+    :ivar sent: whether the request was sent to anybody.
+    :ivar stop: why the run ended before its time, or ``None``; ``reason`` in words.
     :ivar discovery_seconds: from the start to the end of discovery.
     :ivar request_seconds: from sending to the last answer, or to the end of waiting.
     """
@@ -80,7 +92,11 @@ class Outcome:
     expect: int | None = None
     late: tuple[str, ...] = ()
     invalid: Mapping[str, int] = attrs.field(factory=dict)
+    repeated: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
+    sent: bool = True
+    stop: Stop | None = None
+    reason: str = ""
     discovery_seconds: float = 0.0
     request_seconds: float = 0.0
 
@@ -102,6 +118,8 @@ class Outcome:
     @property
     def silent(self) -> tuple[str, ...]:
         """Identities that were expected to answer and did not, once for each answer missing."""
+        if self.stop is not None and not self.sent:
+            return ()  # they were not asked
         missing = Counter(self.discovered)
         missing.subtract(answer.sender for answer in self.answers)
         for name in self.named:
@@ -122,6 +140,8 @@ class Outcome:
     @property
     def exit_code(self) -> ExitCode:
         """See :class:`ExitCode`."""
+        if self.stop is not None:
+            return self.stop.value
         if self.count and not self.answers:
             return ExitCode.NOBODY_ANSWERED
         if self.silent or self.late or self.missing:
@@ -131,6 +151,17 @@ class Outcome:
         if self.invalid or not all(answer.good for answer in self.answers):
             return ExitCode.FAILED
         return ExitCode.OK
+
+    @property
+    def error(self) -> str | None:
+        """Why nothing came of it, or not all that could have, in words; else ``None``."""
+        if self.stop is not None:
+            if not self.sent:
+                return f"{self.reason}; nothing was sent"
+            return f"{self.reason}; {len(self.answers)} of {self.count} had answered"
+        if not self.count:
+            return "did not discover any nodes"
+        return None if self.answers else "no responses received"
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values, sorted by identity."""
@@ -158,9 +189,11 @@ class Outcome:
             "late": list(self.late),
             "expected": self.expect,
             "namesakes": list(self.namesakes),
+            "repeated": list(self.repeated),
             "unexpected": list(self.unexpected),
             "invalid": dict(self.invalid),
             "discovery_seconds": round(self.discovery_seconds, 6),
             "request_seconds": round(self.request_seconds, 6),
+            "error": self.error,
             "exit_code": int(self.exit_code),
         }

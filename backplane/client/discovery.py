@@ -63,7 +63,9 @@ class Discovery:
     """The answers of one discovery.
 
     :ivar found: identities, with how many services have each.
+    :ivar late: the same for those who answered after the end.
     :ivar refused: answers that name no valid identity, or come beyond the bound.
+    :ivar ended: whether :meth:`end` was called.
     """
 
     def __init__(self, rule: DiscoveryRule, started: float) -> None:
@@ -73,7 +75,7 @@ class Discovery:
         self.refused = 0
         self._started = started
         self._last: float | None = None
-        self._ended = False
+        self.ended = False
 
     def answered(self, identity: str, now: float) -> bool:
         """Take an answer; say whether it counts."""
@@ -84,9 +86,10 @@ class Discovery:
             return False
         if named and identity not in named:
             return False
-        if self._ended:
+        if self.ended and identity not in self.found:
             self.late[identity] += 1
             return False
+        # Who shares the identity of one that was found is asked with it, late or not.
         self.found[identity] += 1
         self._last = now
         return True
@@ -95,9 +98,9 @@ class Discovery:
     def complete(self) -> bool:
         """Whether everyone who is expected has answered."""
         rule = self.rule
-        if rule.expect is not None:
-            return self.found.total() >= rule.expect
-        return bool(rule.named) and rule.named <= self.found.keys()
+        if rule.expect is None and not rule.named:
+            return False
+        return self.found.total() >= (rule.expect or 0) and rule.named <= self.found.keys()
 
     def ends(self) -> float:
         """Return when discovery ends if nobody else answers."""
@@ -108,4 +111,4 @@ class Discovery:
 
     def end(self) -> None:
         """Whoever answers from now on is late."""
-        self._ended = True
+        self.ended = True

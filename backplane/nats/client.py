@@ -261,7 +261,7 @@ class NatsClient(Service):
         return connection.flush(timeout)
 
     def force_reconnect(self) -> None:
-        """Drop the connection, or end the wait, and connect at once."""
+        """Drop the connection, or end the wait, and connect at once; a try under way goes on."""
         self._dialer.force_reconnect()
 
     # What the dialer tells.

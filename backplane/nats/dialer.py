@@ -2,8 +2,9 @@
 
 After a lost connection every server of the pool is tried at once, then round and
 round with a delay that grows from 0.5 to 20 s with jitter, for ever. It begins
-anew once a connection has lasted; a server that lets us in and drops us again is
-not tried in a fast loop. After an authentication error the delay is the longest.
+anew once a connection has lasted. A server that lets us in and drops us again is not
+tried in a fast loop, and less and less often if it does not even take our
+subscriptions. After an authentication error the delay is the longest.
 """
 
 from __future__ import annotations
@@ -167,8 +168,8 @@ class Dialer(Owner):
         return waiter
 
     def force_reconnect(self) -> None:
-        """Drop the connection, or end the wait, and connect at once."""
-        if self._connection is not None and self._attempt is None:
+        """Drop the connection, or end the wait, and connect at once; a try under way goes on."""
+        if self._up and self._connection is not None:
             self._urgent = True
             self._connection.abort(NotConnected("a reconnect was asked for"))
         elif self._wait is not None and self._wait.active():
@@ -178,6 +179,10 @@ class Dialer(Owner):
 
     def established(self, connection: NatsConnection) -> None:
         """See :class:`Owner`."""
+        if connection is not self._connection:
+            # An endpoint went on after its try was given up.
+            connection.abort(ConnectionClosed("nobody waits for this connection any more"))
+            return
         server = self.server
         assert server is not None
         self._up = True
@@ -215,7 +220,7 @@ class Dialer(Owner):
         server = self.server
         assert server is not None
         was_up, self._up = self._up, False
-        self._connection = None
+        self._connection = self._attempt = None
         if self._over is not None:
             return
         if not was_up:
@@ -224,6 +229,8 @@ class Dialer(Owner):
         if self._clock.seconds() - self._since >= LASTING:
             self._delays.tries = 0
             self._hasty = False
+        elif connection.session.proven:
+            self._delays.tries = 0
         self._round = 0
         self._outage.lost(server.url, str(reason))
         self._caller.emit(Disconnected(server.url, reason))
@@ -266,18 +273,14 @@ class Dialer(Owner):
             self._opened,
             self._not_opened,
             callbackArgs=(connection,),
-            errbackArgs=(connection, server),
+            errbackArgs=(server,),
         )
 
     def _opened(self, protocol: object, connection: NatsConnection) -> None:
         if connection is self._connection:
             self._attempt = None
-        if connection is not self._connection or self._over is not None:
-            connection.abort(ConnectionClosed("the client was closed"))
 
-    def _not_opened(self, failure: Failure, connection: NatsConnection, server: Server) -> None:
-        if connection is not self._connection:
-            return
+    def _not_opened(self, failure: Failure, server: Server) -> None:
         self._attempt = self._connection = None
         if self._over is None:
             text = failure.getErrorMessage() or type(failure.value).__name__
@@ -289,9 +292,8 @@ class Dialer(Owner):
         self._caller.emit(ConnectFailed(server.address, reason))
         if self._over is not None:  # a listener stopped us
             return
-        if self._urgent or self._round < len(self._pool):
+        if self._round < len(self._pool):
             # The others of the pool are tried without waiting.
-            self._urgent = False
             self._wait = self._clock.callLater(0, self._try_next)
         elif self._manners.retry:
             self._later()

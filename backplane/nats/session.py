@@ -65,6 +65,7 @@ class Session:
     :ivar info: fields of the last INFO.
     :ivar outgoing: what is to be sent, in order; whoever sends it clears it.
     :ivar established: the handshake is done.
+    :ivar proven: a PING after the handshake was answered, so our subscriptions were taken.
     :ivar unanswered: keep-alive PINGs since the last PONG.
     """
 
@@ -75,6 +76,7 @@ class Session:
         self.info: dict[str, Any] = {}
         self.outgoing: list[bytes] = []
         self.established = False
+        self.proven = False
         self.unanswered = 0
 
     @property
@@ -155,6 +157,7 @@ class Session:
             self.established = True
             events.append(Established())
         elif self._waiting:
+            self.proven = True
             token = self._waiting.popleft()
             if token is not None:
                 events.append(Answered(token))

@@ -13,20 +13,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from backplane._version import __version__
-from backplane.choria.ddl import Aggregate, Metadata, Output
+from backplane.choria.ddl import Metadata
 from backplane.choria.durations import format_duration
-from backplane.choria.facts import clean
 from backplane.interfaces import LogLevel
 from backplane.node.agent import ActionRequest, Agent, action
-from backplane.node.calling import CallError, MethodCalls
+from backplane.node.calling import MethodCalls
 from backplane.node.description import describe
 from backplane.node.facts import FactSnapshots
+from backplane.node.health import Health, HealthChecks
+from backplane.node.outputs import DUMP, INFO, LEVEL, PAUSED, output, summary
 
 __all__ = ["BackplaneAgent", "Provided"]
 
@@ -40,8 +41,8 @@ before the action's own deadline."""
 INFO_PATIENCE: Final = 1.0
 """Seconds that ``info`` waits for the health check and the facts."""
 
-HEALTH_KEPT: Final = 60.0
-"""Seconds for which ``info`` may show the last health result."""
+NOT_CHECKED: Final = Health(None, False, "unknown", None)
+"""The health of what cannot be checked."""
 
 LEVEL_WORDS: Final[Mapping[LogLevel, str]] = {
     LogLevel.DEBUG: "debug",
@@ -71,66 +72,6 @@ class Provided:
             "backplane_healthcheckable": self.health is not None,
             "backplane_loglevelsetable": self.log_level is not None,
         }
-
-
-@attrs.frozen
-class _Health:
-    result: Any
-    healthy: bool
-    state: str
-    at: float | None
-
-
-def _summary(name: str) -> tuple[Aggregate, ...]:
-    return (Aggregate(function="summary", args=(name,)),)
-
-
-_PAUSED: Final = Output(
-    name="paused",
-    description="Circuit Breaker pause state",
-    display_as="Paused",
-    type="boolean",
-)
-_LEVEL: Final = Output(
-    name="level",
-    description="Log level that was activated",
-    display_as="Log Level",
-    type="string",
-)
-
-
-def _output(name: str, display_as: str, type_: str, description: str) -> Output:
-    return Output(name=name, description=description, display_as=display_as, type=type_)
-
-
-_INFO: Final = (
-    _output("backplane_version", "Choria Backplane", "string", "Version of the backplane"),
-    _output("version", "Version", "string", "Version of the application"),
-    _PAUSED,
-    _output("facts", "Instance Facts", "Hash", "Facts of the application"),
-    _output("healthy", "Healthy", "boolean", "Health of the application"),
-    _output("loglevel", "Log Level", "string", "Active log level"),
-    _output("healthcheck_feature", "Health Feature", "boolean", "If health can be checked"),
-    _output("pause_feature", "Circuit Breaker Feature", "boolean", "If it can be paused"),
-    _output("shutdown_feature", "Shutdown Feature", "boolean", "If it can be shut down"),
-    _output("facts_feature", "Facts Feature", "boolean", "If it has facts"),
-    _output("loglevel_feature", "Log Level Feature", "boolean", "If its log level can be set"),
-    _output("health_state", "Health State", "string", "ok, failed, unknown or stale"),
-    _output("health_age", "Health Age", "float", "Seconds since the health was checked"),
-)
-
-_DUMP: Final = (
-    _output("threads", "Threads", "Array", "Every thread with its stack"),
-    _output("thread_count", "Thread Count", "integer", "How many threads there are"),
-    _output("delayed_calls", "Delayed Calls", "Array", "What the reactor will call"),
-    _output("delayed_call_count", "Delayed Call Count", "integer", "How many of these"),
-    _output("readers", "Readers", "Array", "What the reactor reads from"),
-    _output("reader_count", "Reader Count", "integer", "How many of these"),
-    _output("writers", "Writers", "Array", "What the reactor writes to"),
-    _output("writer_count", "Writer Count", "integer", "How many of these"),
-    _output("thread_pool", "Thread Pool", "Hash", "The reactor's thread pool"),
-    _output("truncated", "Truncated", "boolean", "If some of it was left out"),
-)
 
 
 class BackplaneAgent(Agent):
@@ -186,7 +127,11 @@ class BackplaneAgent(Agent):
         self._log = log
         self._max_stop_delay = max_stop_delay
         self._rng = rng if rng is not None else random.SystemRandom()
-        self._health: _Health | None = None
+        self._checks = (
+            HealthChecks(provided.health, facts, clock, log, deadline=CALL_DEADLINE)
+            if provided.health is not None
+            else None
+        )
         self._stopping: IDelayedCall | None = None
         self._stop_at = 0.0
 
@@ -205,8 +150,8 @@ class BackplaneAgent(Agent):
     @action(
         "Checks the connection to the backplane",
         role="read_only",
-        outputs=[_output("version", "Choria Backplane", "string", "Version of the backplane")],
-        aggregate=_summary("version"),
+        outputs=[output("version", "Choria Backplane", "string", "Version of the backplane")],
+        aggregate=summary("version"),
     )
     def ping(self, request: ActionRequest) -> dict[str, Any]:
         """Answer at once."""
@@ -216,64 +161,56 @@ class BackplaneAgent(Agent):
         "Information about the managed service",
         role="read_only",
         display="always",
-        outputs=_INFO,
-        aggregate=(*_summary("version"), *_summary("paused"), *_summary("healthy")),
+        outputs=INFO,
+        aggregate=(*summary("version"), *summary("paused"), *summary("healthy")),
     )
     async def info(self, request: ActionRequest) -> dict[str, Any]:
         """Features, facts and state; waits little for health check and facts."""
         provided = self._provided
         facts = self._facts.refresh(INFO_PATIENCE)
-        health = self._check_health(INFO_PATIENCE)
+        health = self._checks.look(INFO_PATIENCE) if self._checks is not None else None
         level = self._level(INFO_PATIENCE)
         paused = self._paused(INFO_PATIENCE)
         await facts
-        checked = await health
-        checked_at = checked.at if checked is not None else None
+        checked = await health if health is not None else NOT_CHECKED
+        age = None if checked.at is None else self._clock.seconds() - checked.at
         return {
             "backplane_version": __version__,
             "version": self._facts.version,
             "paused": await paused,
             "facts": self._facts.application,
-            "healthy": checked.healthy if checked is not None else False,
+            "healthy": checked.healthy,
             "loglevel": await level,
             "healthcheck_feature": provided.health is not None,
             "pause_feature": provided.pausable is not None,
             "shutdown_feature": provided.stopable is not None,
             "facts_feature": provided.info_source is not None,
             "loglevel_feature": provided.log_level is not None,
-            "health_state": checked.state if checked is not None else "unknown",
-            "health_age": None if checked_at is None else self._clock.seconds() - checked_at,
+            "health_state": checked.state,
+            "health_age": age,
         }
 
     @action(
         "Checks the health of the managed service",
         role="read_only",
         outputs=[
-            _output("result", "Result", "string", "Result of the health check"),
-            _output("healthy", "Healthy", "boolean", "Health of the application"),
+            output("result", "Result", "string", "Result of the health check"),
+            output("healthy", "Healthy", "boolean", "Health of the application"),
         ],
-        aggregate=_summary("healthy"),
+        aggregate=summary("healthy"),
     )
     async def health(self, request: ActionRequest) -> dict[str, Any]:
         """Run the health check."""
-        assert self._provided.health is not None
-        try:
-            result = await self._provided.health.read("health_check", deadline=CALL_DEADLINE)
-            checked = self._take_health(result)
-        except (CallError, CancelledError):
-            raise
-        except Exception:
-            checked = self._health_failed(Failure())
+        assert self._checks is not None
+        checked = await self._checks.run()
         return {"result": checked.result, "healthy": checked.healthy}
 
-    @action("Pauses the service", display="always", outputs=[_PAUSED], aggregate=_summary("paused"))
+    @action("Pauses the service", display="always", outputs=[PAUSED], aggregate=summary("paused"))
     def pause(self, request: ActionRequest) -> Deferred[dict[str, Any]]:
         """Open the circuit breaker."""
         return self._change_pause("pause", request)
 
-    @action(
-        "Resumes the service", display="always", outputs=[_PAUSED], aggregate=_summary("paused")
-    )
+    @action("Resumes the service", display="always", outputs=[PAUSED], aggregate=summary("paused"))
     def resume(self, request: ActionRequest) -> Deferred[dict[str, Any]]:
         """Close the circuit breaker."""
         return self._change_pause("resume", request)
@@ -281,8 +218,8 @@ class BackplaneAgent(Agent):
     @action(
         "Pauses a running service, resumes a paused one",
         display="always",
-        outputs=[_PAUSED],
-        aggregate=_summary("paused"),
+        outputs=[PAUSED],
+        aggregate=summary("paused"),
     )
     def flip(self, request: ActionRequest) -> Deferred[dict[str, Any]]:
         """Change the circuit breaker to its other state."""
@@ -290,8 +227,8 @@ class BackplaneAgent(Agent):
 
     @action(
         "Shuts the service down after a short random delay",
-        outputs=[_output("delay", "Delay", "string", "How long until the shutdown")],
-        aggregate=_summary("delay"),
+        outputs=[output("delay", "Delay", "string", "How long until the shutdown")],
+        aggregate=summary("delay"),
     )
     def shutdown(self, request: ActionRequest) -> dict[str, Any]:
         """Schedule the shutdown; a second request within the delay schedules nothing new."""
@@ -310,8 +247,8 @@ class BackplaneAgent(Agent):
     @action(
         "Sets the log level to debug",
         display="always",
-        outputs=[_LEVEL],
-        aggregate=_summary("level"),
+        outputs=[LEVEL],
+        aggregate=summary("level"),
     )
     def debuglvl(self, request: ActionRequest) -> Deferred[dict[str, Any]]:
         """Set the application's level to debug."""
@@ -320,8 +257,8 @@ class BackplaneAgent(Agent):
     @action(
         "Sets the log level to info",
         display="always",
-        outputs=[_LEVEL],
-        aggregate=_summary("level"),
+        outputs=[LEVEL],
+        aggregate=summary("level"),
     )
     def infolvl(self, request: ActionRequest) -> Deferred[dict[str, Any]]:
         """Set the application's level to info."""
@@ -330,8 +267,8 @@ class BackplaneAgent(Agent):
     @action(
         "Sets the log level to warning",
         display="always",
-        outputs=[_LEVEL],
-        aggregate=_summary("level"),
+        outputs=[LEVEL],
+        aggregate=summary("level"),
     )
     def warnlvl(self, request: ActionRequest) -> Deferred[dict[str, Any]]:
         """Set the application's level to warning."""
@@ -340,14 +277,14 @@ class BackplaneAgent(Agent):
     @action(
         "Sets the log level to critical",
         display="always",
-        outputs=[_LEVEL],
-        aggregate=_summary("level"),
+        outputs=[LEVEL],
+        aggregate=summary("level"),
     )
     def critlvl(self, request: ActionRequest) -> Deferred[dict[str, Any]]:
         """Set the application's level to critical."""
         return self._set_level(LogLevel.CRITICAL, request)
 
-    @action("Shows every thread's stack and what the reactor holds", changes=False, outputs=_DUMP)
+    @action("Shows every thread's stack and what the reactor holds", changes=False, outputs=DUMP)
     def threaddump(self, request: ActionRequest) -> dict[str, Any]:
         """Stacks without local variables."""
         return self._dump()
@@ -398,43 +335,6 @@ class BackplaneAgent(Agent):
     def _unknown(self, failure: Failure, instead: Any) -> Any:
         self._log.warn("the application's state is unknown: {why}", why=describe(failure))
         return instead
-
-    def _check_health(self, patience: float) -> Deferred[_Health | None]:
-        calls = self._provided.health
-        if calls is None:
-            return succeed(None)
-        check = calls.read("health_check", deadline=CALL_DEADLINE, patience=patience)
-        check.addCallback(self._take_health)
-        return check.addErrback(self._health_failed)
-
-    def _take_health(self, result: object) -> _Health:
-        value: object = {"error": "health_check() must return (result, ok)"}
-        healthy: object = False
-        # Text of two characters, and a mapping of two keys, could be taken apart as well.
-        if isinstance(result, (tuple, list)) and len(result) == 2:
-            value, healthy = result
-        shown, problems = clean(value)
-        if problems:
-            self._log.debug("health result: {problems}", problems=list(problems)[:5])
-        self._health = _Health(
-            self._facts.masked(shown),
-            bool(healthy),
-            "ok" if healthy else "failed",
-            self._clock.seconds(),
-        )
-        return self._health
-
-    def _health_failed(self, failure: Failure) -> _Health:
-        now = self._clock.seconds()
-        last = self._health
-        if not failure.check(CallError):
-            self._log.failure("the application's health check failed", failure)
-            self._health = _Health({"error": describe(failure)}, False, "failed", now)
-            return self._health
-        at = last.at if last is not None else None
-        if last is not None and at is not None and now - at < HEALTH_KEPT:
-            return attrs.evolve(last, state="stale")
-        return _Health(None, False, "unknown", at)
 
     def _shut_down(self) -> None:
         self._log.warn("Shutting down after shutdown action invoked by the backplane")

@@ -166,7 +166,10 @@ class MethodCalls:
     def _call(
         self, method: str, args: tuple[object, ...], deadline: float, patience: float | None
     ) -> Deferred[Any]:
-        function = getattr(self.provided, method)
+        try:
+            function = getattr(self.provided, method)
+        except Exception:  # the objects of others may do anything
+            return fail()
         threaded = bool(getattr(function, "__backplane_blocking__", False)) or (
             self._mode == "thread" and not inspect.iscoroutinefunction(function)
         )

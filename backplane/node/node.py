@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from backplane._version import __version__
 from backplane.choria import subjects, v1
 from backplane.choria.message import Request, new_request_id
-from backplane.config.service import ServiceConfig
+from backplane.config.settings import ServiceConfig
 from backplane.interfaces import DataItem
 from backplane.nats.client import Connected, NatsClient, ServerError
 from backplane.nats.errors import BadSubject, PayloadTooLarge
@@ -25,12 +25,14 @@ from backplane.node.admission import Admission
 from backplane.node.agent import Agent
 from backplane.node.backplane import CALL_DEADLINE, BackplaneAgent, Provided
 from backplane.node.calling import CallMode, MethodCalls, ThreadRunner, run_in_thread
+from backplane.node.choria_util import ChoriaUtilAgent
 from backplane.node.dispatch import Dispatcher
 from backplane.node.facts import FactSnapshots
 from backplane.node.outbox import Outbox, Sealed
 from backplane.node.presence import ManagementState, Presence
 from backplane.node.processor import Processor
-from backplane.node.standard import ChoriaUtilAgent, DiscoveryAgent, NodeDetails, RpcutilAgent
+from backplane.node.rpcutil import RpcutilAgent
+from backplane.node.standard import DiscoveryAgent, NodeDetails
 from backplane.security.names import caller_id_for
 from backplane.security.replay import ReplayMemory
 from backplane.security.roles import Roles

@@ -150,7 +150,8 @@ class Presence:
             self._alive.cancel()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            waiter.errback(StateError("the management was stopped before it was ready"))
+            if not waiter.called:  # as by trial, when a test has timed out
+                waiter.errback(StateError("the management was stopped before it was ready"))
 
     def goodbye(self) -> None:
         """Publish the shutdown event, if the startup event was published."""
@@ -216,7 +217,8 @@ class Presence:
         )
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            waiter.callback(None)
+            if not waiter.called:
+                waiter.callback(None)
 
     def _still_alive(self) -> None:
         self._alive = self._clock.callLater(ALIVE_INTERVAL, self._still_alive)

@@ -24,6 +24,9 @@ __all__ = ["Processor", "Publisher"]
 MAX_HELD: Final = 1000
 """Changes of the start's own second that may wait until it is over."""
 
+MAX_HELD_BYTES: Final = 4 * 1024 * 1024
+"""The same in bytes; changes have some kilobytes."""
+
 QUIET: Final = 60.0
 """Seconds between two log lines about messages dropped for the same reason."""
 
@@ -69,7 +72,7 @@ class Processor:
         self._clock = clock
         self._now = now
         self._log = log
-        self._held: dict[IDelayedCall, None] = {}
+        self._held: dict[IDelayedCall, int] = {}
         self._quiet: dict[str, _Quiet] = {}
         self._refusing = False
 
@@ -114,7 +117,8 @@ class Processor:
             self._drop(verdict.reason, verdict.detail)
 
     def _hold(self, payload: bytes, subject: str, wait: Wait) -> None:
-        if len(self._held) >= MAX_HELD:
+        size = sum(self._held.values()) + len(payload)
+        if len(self._held) >= MAX_HELD or size > MAX_HELD_BYTES:
             dropped = Dropped("too_many_held", "too many changes in the second of the start")
             self._counters.count(dropped)
             self._drop(dropped.reason, dropped.detail)
@@ -125,7 +129,7 @@ class Processor:
             self._take(payload, subject)
 
         delayed = self._clock.callLater(max(0.0, wait.until - self._now()), again)
-        self._held[delayed] = None
+        self._held[delayed] = len(payload)
 
     def _reply(self, text: str | None, accepted: Accepted | Refused) -> None:
         if text is None:

@@ -33,7 +33,8 @@ from backplane.choria.rpc import RpcReply
 from backplane.client.accounting import Outcome
 from backplane.client.discovery import DiscoveryRule
 from backplane.client.run import Job, Operator
-from backplane.config.service import ServiceConfig, parse
+from backplane.config.service import parse
+from backplane.config.settings import ServiceConfig
 from backplane.nats.client import NatsClient
 from backplane.nats.servers import Server
 from backplane.nats.validators import subject_matches

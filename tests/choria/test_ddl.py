@@ -24,7 +24,8 @@ from backplane.choria.ddl import (
 )
 from backplane.node.agent import Agent
 from backplane.node.backplane import BackplaneAgent
-from backplane.node.standard import ChoriaUtilAgent, RpcutilAgent
+from backplane.node.choria_util import ChoriaUtilAgent
+from backplane.node.rpcutil import RpcutilAgent
 from backplane.patterns import PatternError
 
 GO_DDL: Final = (

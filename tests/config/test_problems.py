@@ -11,16 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from backplane.config.problems import (
-    Collector,
-    ExpandError,
-    Node,
-    describe,
-    expand,
-    load_document,
-    parse_document,
-    to_plain,
-)
+from backplane.config.document import load_document, parse_document
+from backplane.config.expand import ExpandError, expand
+from backplane.config.nodes import Node, to_plain
+from backplane.config.problems import Collector, describe
 from backplane.errors import ConfigError, Problem
 
 

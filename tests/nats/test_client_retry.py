@@ -124,6 +124,19 @@ class WaitTests(ClientCase):
             waited = self.clock.seconds() - lost
             self.assertTrue(0 <= waited - wait <= 0.13, (lived, wait, waited))
 
+    def test_short_but_good(self) -> None:
+        """After connections that worked, if briefly, the delay does not grow."""
+        client = self.start()
+        for number in range(10):
+            self.result(client.flush())
+            lost = self.clock.seconds()
+            self.broker.drop_all()
+            self.network.flush()
+            while not client.is_connected:
+                self.clock.advance(0.125)
+                self.network.flush()
+            self.assertEqual(self.clock.seconds() - lost, 0.5 if number else 0.0)
+
     def test_force_reconnect(self) -> None:
         """R8: the connection is dropped, or the wait ends, and it connects at once."""
         client = self.start()
@@ -142,20 +155,21 @@ class WaitTests(ClientCase):
         self.assertTrue(client.is_connected)
 
     def test_force_reconnect_early(self) -> None:
-        """Before a handshake is done, and before the start, it does no harm."""
-        client = self.client()
+        """Before the start, and while a try is under way, it changes nothing."""
+        script = Script()
+        self.network.listen("f", 4222, script)
+        client = self.client("f")
         client.force_reconnect()
         self.assertEqual(self.tried, [])
-        self.broker.silent = True
         client.startService()
         client.force_reconnect()
         self.network.flush()
-        self.broker.silent = False
         client.force_reconnect()
-        self.advance(0)
-        self.advance(0)
+        self.network.flush()
+        script.ends[0].send(b"PONG\r\n")
+        self.network.flush()
         self.assertTrue(client.is_connected)
-        self.assertEqual(self.tried, [(0.0, "a"), (0.0, "a")])
+        self.assertEqual(self.tried, [(0.0, "f")])
 
 
 class ResubscribeTests(ClientCase):
@@ -316,6 +330,29 @@ class GossipTests(ClientCase):
         self.assertEqual(client.connected_url, "nats://b:1")
         other.drop_all()
         self.network.flush()
+
+
+class CrowdTests(ClientCase):
+    """R7: many clients lose one of three servers."""
+
+    def test_spread(self) -> None:
+        """Those who were there go to both others, and nobody else moves."""
+        others = [FakeBroker(), FakeBroker()]
+        for host, broker in zip("bc", others, strict=True):
+            self.network.listen(host, 4222, broker)
+        clients = [self.start("a,b,c", rng=random.Random(seed)) for seed in range(60)]
+        here = len(self.broker.clients)
+        before = [len(broker.clients) for broker in others]
+        self.assertTrue(all(10 <= count <= 30 for count in (here, *before)), (here, before))
+        self.absent()
+        self.assertTrue(all(client.is_connected for client in clients))
+        after = [len(broker.clients) for broker in others]
+        self.assertEqual(sum(after), 60)
+        for old, new in zip(before, after, strict=True):
+            self.assertGreaterEqual(new - old, here // 4)
+        self.assertEqual(sum(client.counts()["reconnects"] for client in clients), here)
+        for client in clients:
+            self.stop(client)
 
 
 class LossTests(ClientCase):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from zope.interface import implementer
 
-from backplane.nats.client import Connected, Disconnected
+from backplane.nats.client import Connected, ConnectFailed, Disconnected, NatsClient
 from backplane.nats.errors import ConnectionClosed
+from backplane.testing.network import MemoryNetwork
 from tests.nats.bench import HELLO, ClientCase, Script, numbers
 
 
@@ -97,6 +101,52 @@ class StopTests(ClientCase):
         self.assertTrue(client.is_connected)
         self.result(parent.stopService())
         self.assertFalse(client.is_connected)
+
+    def test_stopped_by_a_listener(self) -> None:
+        """Whoever stops it when he hears of a loss or of a failed try is obeyed."""
+        for ending in (Disconnected, ConnectFailed):
+            client = self.client()
+
+            def listener(
+                event: object, client: NatsClient = client, ending: type[object] = ending
+            ) -> None:
+                if isinstance(event, ending):
+                    client.stopService()
+
+            client.add_listener(listener)
+            client.startService()
+            self.network.flush()
+            self.assertTrue(client.is_connected)
+            self.absent()
+            self.advance(60)
+            tried = len(self.tried)
+            self.present()
+            self.advance(60)
+            self.assertEqual(len(self.tried), tried)
+            self.assertFalse(client.is_connected)
+
+    def test_endpoint_goes_on(self) -> None:
+        """A connection that an endpoint makes after its try was given up is dropped."""
+        client = self.client(endpoint=lambda server: Stubborn(self.network))
+        client.startService()
+        self.result(client.stopService())
+        self.assertEqual(self.broker.connections, 1)
+        self.assertEqual(self.broker.clients, [])
+        self.assertEqual(self.events, [])
+        self.assertFalse(client.is_connected)
+
+
+@implementer(IStreamClientEndpoint)
+class Stubborn:
+    """An endpoint that does not hear of a cancellation."""
+
+    def __init__(self, network: MemoryNetwork) -> None:
+        self.network = network
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        made: Deferred[IProtocol] = Deferred()
+        self.network.connect("a", 4222, protocolFactory).chainDeferred(made)
+        return made
 
 
 class RestartTests(ClientCase):

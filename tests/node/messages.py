@@ -13,7 +13,7 @@ from backplane.choria.filter import Filter
 from backplane.choria.message import Request, new_request_id
 from backplane.security.signing import InsecureSigner
 
-__all__ = ["COLLECTIVE", "IDENTITY", "NOW", "REPLY_TO", "Lines", "request"]
+__all__ = ["COLLECTIVE", "IDENTITY", "NOW", "REPLY_TO", "Lines", "request", "seconds_of"]
 
 NOW: Final = 1_700_000_000.0
 IDENTITY: Final = "app1.example.net"
@@ -56,6 +56,14 @@ def request(
         federation=federation,
         seen_by=seen_by,
     )
+
+
+def seconds_of(delay: str) -> float:
+    """Return the seconds of one of Go's durations below a minute."""
+    for unit, factor in (("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9), ("s", 1.0)):
+        if delay.endswith(unit):
+            return float(delay.removesuffix(unit)) * factor
+    raise ValueError(delay)
 
 
 @implementer(ILogObserver)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.choria.ddl import Aggregate, Input, InputType, Output
 from backplane.choria.rpc import ActionError, StatusCode
+from backplane.client.run import Job
 from backplane.errors import StateError
 from backplane.interfaces import blocking
 from backplane.node.agent import ActionRequest, Agent, Metadata, action
@@ -238,6 +239,41 @@ class OwnAgentTests(SynchronousTestCase):
         self.assertEqual(self.orders.started, ["start"])
         self.harness.close()
         self.assertEqual(self.orders.started, ["start", "stop"])
+
+
+class StubbornTests(SynchronousTestCase):
+    """An action that neither returns nor lets itself be cancelled."""
+
+    def test_stop(self) -> None:
+        """It holds up the stop of the service for no longer than configured."""
+
+        class Stubborn(Agent):
+            metadata = Metadata(
+                name="stubborn", description="S", version="1.0.0", author="S", timeout=600
+            )
+
+            @action("Hangs")
+            async def hang(self, request: ActionRequest) -> Any:
+                while True:
+                    try:
+                        await Deferred()
+                    except CancelledError:
+                        continue
+
+        harness = Harness()
+        self.addCleanup(harness.close)
+        management = harness.manage(Stubborn(), stop_timeout=3)
+        job = Job(service="app", collective="app_backplane", agent="stubborn", action="hang")
+        asked = harness.operator().request(job)
+        harness.advance(3)
+        self.assertNoResult(asked)
+        began = harness.clock.seconds()
+        harness.result_of(management.stopService())
+        self.assertLess(harness.clock.seconds() - began, 4)
+        (answer,) = harness.result_of(asked).answers
+        self.assertEqual(answer.reply.status, 5)
+        self.assertIn("cancelled because the service stops", answer.reply.message)
+        harness.clock.advance(1000)
 
 
 class OwnRoleTests(SynchronousTestCase):

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import classImplementsOnly
 
 from backplane import __version__
-from backplane.client.accounting import Outcome
-from backplane.client.run import Job
 from backplane.interfaces import (
     IHealthCheckable,
     IInfoSource,
@@ -23,6 +18,8 @@ from backplane.interfaces import (
 )
 from backplane.node.backplane import BackplaneAgent
 from backplane.testing import Harness, RecordingApplication
+from tests.node.managed import AgentCase
+from tests.node.messages import seconds_of
 
 ALWAYS = {"ping", "info", "threaddump"}
 NEEDS: dict[str, Any] = {
@@ -50,29 +47,6 @@ GO_INFO = {
     "facts_feature",
     "loglevel_feature",
 }
-
-
-class AgentCase(SynchronousTestCase):
-    """A service with every feature, on a harness."""
-
-    def setUp(self) -> None:
-        self.harness = Harness()
-        self.addCleanup(self.harness.close)
-        self.app = RecordingApplication({"interval": 600})
-
-    def manage(self, *provided: object, **settings: Any) -> None:
-        self.harness.manage(*provided, **settings)
-
-    def begin(self, action: str, caller: str) -> Deferred[Outcome]:
-        """Ask without waiting for what comes of it."""
-        job = Job(service="app", collective="app_backplane", action=action)
-        return self.harness.operator(caller).request(job)
-
-    def data(self, action: str, **how: Any) -> dict[str, Any]:
-        """Return the outputs of an action that succeeded."""
-        reply = self.harness.ask(action, **how)
-        self.assertEqual((reply.status, reply.message, reply.action), (0, "OK", action))
-        return dict(reply.data)
 
 
 class PresenceOfActionsTests(AgentCase):
@@ -301,7 +275,7 @@ class ShutdownTests(AgentCase):
         self.manage(self.app)
         delay = self.data("shutdown")["delay"]
         self.assertRegex(delay, r"\A(1?\d)(\.\d{1,9})?s\Z")
-        seconds = float(delay[:-1])
+        seconds = seconds_of(delay)
         self.assertTrue(1 <= seconds <= 11)
         asked = self.harness.clock.seconds()
         self.harness.advance(seconds - 0.2)
@@ -313,13 +287,13 @@ class ShutdownTests(AgentCase):
     def test_longest(self) -> None:
         """The random part is bounded by the configuration."""
         self.manage(self.app, max_stop_delay=0.5)
-        self.assertTrue(1 <= float(self.data("shutdown")["delay"][:-1]) <= 1.5)
+        self.assertTrue(1 <= seconds_of(self.data("shutdown")["delay"]) <= 1.5)
 
     def test_second_request(self) -> None:
         """A second one within the delay schedules nothing new and says what is left."""
         self.manage(self.app, max_stop_delay=10)
-        first = float(self.data("shutdown")["delay"][:-1])
-        second = float(self.data("shutdown")["delay"][:-1])
+        first = seconds_of(self.data("shutdown")["delay"])
+        second = seconds_of(self.data("shutdown")["delay"])
         self.assertLess(second, first)
         self.harness.advance(12)
         self.assertEqual(self.shutdowns(), 1)
@@ -343,95 +317,3 @@ class ShutdownTests(AgentCase):
         self.harness.advance(2)
         self.assertEqual(self.shutdowns(), 2)
         self.flushLoggedErrors(RuntimeError)
-
-
-class HealthTests(AgentCase):
-    """``health`` by itself; ``info`` and its patience are in ``test_health``."""
-
-    def test_healthy(self) -> None:
-        """The application's result and its verdict."""
-        self.manage(self.app)
-        self.assertEqual(self.data("health"), {"result": {"configured": True}, "healthy": True})
-
-    def test_unhealthy(self) -> None:
-        """Unhealthy is no failure of the action."""
-        self.app.health = ({"queue": 10}, False)
-        self.manage(self.app)
-        self.assertEqual(self.data("health"), {"result": {"queue": 10}, "healthy": False})
-
-    def test_any_result(self) -> None:
-        """Whatever JSON can hold is shown as it is, what it cannot as text or a placeholder."""
-        self.manage(self.app)
-        for given, shown in (
-            (None, None),
-            ("fine", "fine"),
-            ([1, 2.5], [1, 2.5]),
-            (float("nan"), "nan"),
-            (object(), "<object>"),
-            ({"password": "x", "user": "y"}, {"password": "********", "user": "y"}),
-        ):
-            self.app.health = (given, True)
-            self.assertEqual(self.data("health"), {"result": shown, "healthy": True})
-
-    def test_not_a_pair(self) -> None:
-        """Anything but a pair is unhealthy and says what is wanted."""
-        self.manage(self.app)
-        for result in (True, None, "ok", {"a": 1, "b": 2}, (1, 2, 3), iter([1, 2])):
-            self.app.health = result
-            found = self.data("health")
-            self.assertIs(found["healthy"], False, result)
-            self.assertIn("must return (result, ok)", found["result"]["error"])
-
-    def test_raises(self) -> None:
-        """A check that raises is unhealthy, with the error as result, without its secrets."""
-        self.manage(self.app)
-        self.app.raises["health_check"] = RuntimeError("redis://:hunter2@cache is away")
-        found = self.data("health")
-        self.assertEqual(
-            found,
-            {
-                "result": {"error": "RuntimeError: redis://:********@cache is away"},
-                "healthy": False,
-            },
-        )
-        self.flushLoggedErrors(RuntimeError)
-
-
-class ThreadDumpTests(AgentCase):
-    """Where every thread is; never what it holds."""
-
-    def test_dump(self) -> None:
-        """Threads with their stacks and what the reactor holds, within bounds, without values."""
-        self.manage(self.app)
-        secret = "".join(["hun", "ter2"])
-        later = self.harness.clock.callLater(99, print, secret, password=secret)
-        dump = self.data("threaddump")
-        later.cancel()
-        self.assertEqual(dump["thread_count"], len(sys._current_frames()))
-        frames = dump["threads"][0]["frames"]
-        self.assertEqual(set(frames[0]), {"file", "line", "function", "source"})
-        functions = [frame["function"].rpartition(".")[2] for frame in frames]
-        self.assertIn("thread_dump", functions)
-        self.assertIn("print", " ".join(call["function"] for call in dump["delayed_calls"]))
-        text = json.dumps(dump)
-        self.assertLess(len(text), 256 * 1024)
-        self.assertNotIn(secret, text)
-
-    def test_deep_stack(self) -> None:
-        """A stack without end is shown by its innermost frames and the number left out."""
-        self.manage(self.app)
-
-        def deep(levels: int) -> dict[str, Any]:
-            return deep(levels - 1) if levels else self.data("threaddump")
-
-        dump = deep(300)
-        (thread,) = [thread for thread in dump["threads"] if thread["reactor"]]
-        self.assertLessEqual(len(thread["frames"]), 60)
-        self.assertGreater(thread["omitted"], 250)
-        self.assertIs(dump["truncated"], True)
-
-    def test_role(self) -> None:
-        """Stacks are for those who may do everything."""
-        self.manage(self.app, auth={"full": ["sre.choria"], "read_only": ["1stline.choria"]})
-        self.assertEqual(self.harness.ask("threaddump", caller="1stline.choria").status, 1)
-        self.assertEqual(self.harness.ask("threaddump", caller="sre.choria").status, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.interfaces import blocking
-from backplane.node.calling import Busy, MethodCalls, Overdue
+from backplane.node.calling import Busy, MethodCalls, Overdue, run_in_thread
+from tests.node.threads import QueueReactor
 
 
 class Application:
@@ -69,6 +71,19 @@ class CallingTests(SynchronousTestCase):
         """What a method raises reaches the caller."""
         self.failureResultOf(self.calls.read("broken", deadline=9), ZeroDivisionError)
 
+    def test_attribute_raises(self) -> None:
+        """So does what the mere look at the method raises."""
+
+        class Lazy:
+            @property
+            def plain(self) -> object:
+                raise ZeroDivisionError
+
+        calls = MethodCalls(Lazy(), self.clock, self.run_in_thread)
+        self.failureResultOf(calls.read("plain", deadline=9), ZeroDivisionError)
+        self.failureResultOf(calls.change("plain", deadline=9), ZeroDivisionError)
+        self.failureResultOf(calls.read("missing", deadline=9), AttributeError)
+
     def test_shared(self) -> None:
         """Two readers of a slow method share one call."""
         first = self.calls.read("slow", deadline=9)
@@ -120,3 +135,74 @@ class CallingTests(SynchronousTestCase):
             self.failureResultOf(waiter)
         self.run_threads()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_mode(self) -> None:
+        """Of an object that is provided for threads every method is called in one, but
+        coroutines, which belong to the reactor."""
+        self.calls = MethodCalls(self.app, self.clock, self.run_in_thread, "thread")
+        plain = self.calls.read("plain", deadline=9)
+        self.assertNoResult(plain)
+        self.run_threads()
+        self.assertEqual(self.successResultOf(plain), "done")
+        waiting = self.calls.read("coroutine", deadline=9)
+        self.assertEqual((len(self.threads), self.app.calls), (0, 2))
+        self.app.pending[0].callback("done too")
+        self.assertEqual(self.successResultOf(waiting), "done too")
+
+    def test_age(self) -> None:
+        """It can be asked since when a method has been running."""
+        self.assertIsNone(self.calls.age("slow"))
+        waiting = self.calls.read("slow", deadline=9)
+        self.clock.advance(2.5)
+        self.assertEqual(self.calls.age("slow"), 2.5)
+        self.app.pending[0].callback("done")
+        self.assertEqual(self.successResultOf(waiting), "done")
+        self.assertIsNone(self.calls.age("slow"))
+
+
+class ThreadTests(SynchronousTestCase):
+    """Real threads."""
+
+    def setUp(self) -> None:
+        self.reactor = QueueReactor()
+        self.run_it = run_in_thread(self.reactor)
+
+    def test_result(self) -> None:
+        """It comes back in the reactor's thread; the thread is a daemon with a name."""
+        seen: list[threading.Thread] = []
+
+        def work() -> str:
+            seen.append(threading.current_thread())
+            return "done"
+
+        done = self.run_it(work)
+        self.assertNoResult(done)
+        self.reactor.run_one()
+        self.assertEqual(self.successResultOf(done), "done")
+        self.assertEqual((seen[0].daemon, seen[0].name), (True, "backplane-call"))
+
+    def test_error(self) -> None:
+        """So does what it raises, an exit included, which ends nothing here."""
+        for error in (ZeroDivisionError, SystemExit):
+
+            def work(error: type[BaseException] = error) -> None:
+                raise error
+
+            done = self.run_it(work)
+            self.reactor.run_one()
+            self.failureResultOf(done, error)
+
+    def test_deferred_and_coroutine(self) -> None:
+        """A Deferred or a coroutine that a thread returns is waited for in the reactor."""
+        inner: list[Deferred[str]] = [Deferred(), Deferred()]
+
+        async def coroutine() -> str:
+            return await inner[1]
+
+        waiting = [self.run_it(lambda: inner[0]), self.run_it(coroutine)]
+        for _ in waiting:
+            self.reactor.run_one()
+        for number, each in enumerate(waiting):
+            self.assertNoResult(each)
+            inner[number].callback("late")
+            self.assertEqual(self.successResultOf(each), "late")

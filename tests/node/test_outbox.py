@@ -52,7 +52,8 @@ class Link:
         return self.flushes[-1]
 
     def pong(self) -> None:
-        """The broker answers the oldest PING."""
+        """The broker answers the oldest PING, and the one that follows it."""
+        self.flushes.pop(0).callback(None)
         self.flushes.pop(0).callback(None)
 
     def lose(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -223,8 +224,8 @@ class EventTests(PresenceCase):
         self.assertEqual(len(events), 4)
         self.assertEqual(len({event["id"] for event in events}), 4)
         times = [event["data"]["timestamp"] for event in events]
-        for before, after in zip(times, times[1:], strict=False):
-            self.assertAlmostEqual(after - before, ALIVE_INTERVAL, delta=2)
+        for before, after in pairwise(times):
+            self.assertLess(abs(after - before - ALIVE_INTERVAL), 2)
 
     def test_spread(self) -> None:
         """Services that started together do not say so together."""
@@ -233,9 +234,7 @@ class EventTests(PresenceCase):
             harness = Harness(seed=seed)
             harness.manage()
             (call,) = [
-                call
-                for call in harness.clock.getDelayedCalls()
-                if getattr(call.func, "__name__", "") == "_still_alive"
+                call for call in harness.clock.getDelayedCalls() if "_still_alive" in str(call)
             ]
             wait = call.getTime() - harness.clock.seconds()
             self.assertTrue(0 < wait <= ALIVE_INTERVAL + 60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +16,7 @@ from backplane.interfaces import DataItem
 from backplane.node.outbox import ItemRefused, Outbox, OutboxFull, Sealed
 from backplane.testing import Harness, RecordingApplication
 from tests.node.messages import Lines
-
-SAFETY = 60
-"""Seconds after which a thread that never comes back fails the test."""
+from tests.node.threads import QueueReactor
 
 
 class OnTheNetworkTests(SynchronousTestCase):
@@ -224,31 +221,6 @@ class AtOnce:
 
     def flush(self, timeout: float | None = None) -> Deferred[Any]:
         return succeed(None)
-
-
-class QueueReactor:
-    """The part of a reactor that threads need; a test runs what they hand over."""
-
-    def __init__(self) -> None:
-        self.calls: queue.Queue[Callable[[], object]] = queue.Queue()
-
-    def callFromThread(self, function: Callable[..., object], *args: Any, **kw: Any) -> None:
-        self.calls.put(lambda: function(*args, **kw))
-
-    def run_while(self, threads: list[threading.Thread]) -> None:
-        """Run what the threads hand over until they have ended."""
-        ended = threading.Event()
-
-        def close() -> None:
-            for thread in threads:
-                thread.join(SAFETY)
-            self.calls.put(ended.set)
-
-        closer = threading.Thread(target=close)
-        closer.start()
-        while not ended.is_set():
-            self.calls.get()()
-        closer.join()
 
 
 class OtherCallersTests(SynchronousTestCase):

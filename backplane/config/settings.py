@@ -1,0 +1,141 @@
+"""What a management is configured with, as values."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+
+import attrs
+from zope.interface import implementer
+
+from backplane.config.brokers import brokers_shown
+from backplane.errors import ConfigError, Problem
+from backplane.interfaces import IConfigProvider
+
+__all__ = [
+    "AuthConfig",
+    "FactsConfig",
+    "OutboxConfig",
+    "ServiceConfig",
+    "StandardConfiguration",
+    "TLSConfig",
+]
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(values, (str, bytes)):
+        # Text is iterable too; letter by letter it would allow people called "s".
+        raise ConfigError([Problem("", "one text", "a list of texts")])
+    return tuple(values)
+
+
+@attrs.frozen
+class TLSConfig:
+    """Where keys and certificates lie.
+
+    :ivar scheme: ``file``, ``manual`` (another word for it) or ``puppet``.
+    :ivar ca: file; ``cert`` and ``key`` likewise; ``cache`` and ``ssl_dir`` are directories.
+    :ivar identity: name in the certificate, when it is not the service's identity.
+    :ivar support_legacy_certificates: accept certificates without alternative names.
+    """
+
+    scheme: str
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    cache: str | None = None
+    ssl_dir: str | None = None
+    identity: str | None = None
+    support_legacy_certificates: bool = False
+
+
+@attrs.frozen
+class AuthConfig:
+    """Who may do what; without any entry nobody may do anything.
+
+    :ivar insecure: everybody may do everything.
+    :ivar full: patterns of callers who may do everything.
+    :ivar read_only: patterns of callers who may look.
+    :ivar hidden: callers without a role do not discover the service.
+    """
+
+    insecure: bool = False
+    full: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    read_only: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    hidden: bool = False
+
+
+@attrs.frozen
+class FactsConfig:
+    """The application's facts.
+
+    :ivar interval: seconds between two looks at them.
+    :ivar secrets: further patterns of keys whose values are masked.
+    :ivar exempt: keys that are never masked.
+    """
+
+    interval: float = 600.0
+    secrets: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    exempt: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+
+
+@attrs.frozen
+class OutboxConfig:
+    """Bounds of what waits to be published: items, and bytes."""
+
+    max_items: int = 10_000
+    max_bytes: int = 64 * 1024 * 1024
+
+
+@implementer(IConfigProvider)
+@attrs.frozen(kw_only=True)
+class ServiceConfig:
+    """The configuration of one management.
+
+    Made directly it is not checked; see :mod:`backplane.config.service`.
+
+    :ivar name: the application's name, ``^[a-z0-9]+$``.
+    :ivar brokers: addresses, as they were written.
+    :ivar logfile: file of the ``backplane`` log namespaces, or ``None``.
+    :ivar loglevel: level of the same: ``debug``, ``info``, ``warn``, ``error``, ``critical``.
+    :ivar tls: ``None`` for the insecure mode.
+    :ivar identity: this service's name on the network, with the instance appended.
+    :ivar user: for the broker, with ``password``; or ``token``.
+    :ivar classes_file: file with one class of the node a line.
+    :ivar max_stop_delay: longest delay of a requested shutdown, in seconds.
+    :ivar stop_timeout: seconds that stopping may take.
+    :ivar reply_to: further subjects that callers may be answered on; ``*`` and ``>`` allowed.
+    :ivar ping_interval: seconds between two PINGs to the broker.
+    """
+
+    name: str
+    brokers: tuple[str, ...] = attrs.field(converter=_texts, repr=brokers_shown)
+    logfile: str | None = None
+    loglevel: str = "warn"
+    tls: TLSConfig | None = None
+    auth: AuthConfig = AuthConfig()
+    identity: str = attrs.Factory(platform.node)
+    user: str | None = None
+    password: str | None = attrs.field(default=None, repr=False)
+    token: str | None = attrs.field(default=None, repr=False)
+    classes_file: str | None = None
+    facts: FactsConfig = FactsConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    max_stop_delay: float = 10.0
+    stop_timeout: float = 10.0
+    reply_to: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    ping_interval: float = 30.0
+
+    @property
+    def collective(self) -> str:
+        """The sub-collective that all instances of the application share."""
+        return f"{self.name}_backplane"
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS and signatures are used."""
+        return self.tls is not None
+
+
+StandardConfiguration = ServiceConfig
+"""The name that the Go backplane has for it."""

@@ -1,0 +1,91 @@
+"""What an application provides to be managed, taken apart by interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from twisted.application.service import IService
+
+from backplane.errors import StateError
+from backplane.interfaces import (
+    IHealthCheckable,
+    IInfoSource,
+    ILogLevelSetable,
+    IPausable,
+    IStopable,
+)
+from backplane.node.agent import Agent
+from backplane.node.calling import CallMode
+
+__all__ = ["INTERFACES", "Provision"]
+
+INTERFACES: Final[Mapping[str, Any]] = {
+    "info_source": IInfoSource,
+    "pausable": IPausable,
+    "health": IHealthCheckable,
+    "stopable": IStopable,
+    "log_level": ILogLevelSetable,
+}
+"""By field of :class:`~backplane.node.backplane.Provided`."""
+
+
+class Provision:
+    """What has been provided so far.
+
+    :ivar interfaces: by key of :data:`INTERFACES`, who provides it and how it is called.
+    :ivar agents: agents of the application's own.
+    :ivar services: what is started and stopped with the management.
+    """
+
+    def __init__(self) -> None:
+        self.interfaces: dict[str, tuple[object, CallMode]] = {}
+        self.agents: list[Agent] = []
+        self.services: list[Any] = []
+
+    def add(self, provided: object, calls: CallMode) -> None:
+        """Take everything that ``provided`` provides, or, with an error, nothing.
+
+        :raises StateError: for an interface, or the name of an agent, that is there already.
+        :raises TypeError: when there is nothing in it to be taken, or a method is missing.
+        """
+        agent = provided if isinstance(provided, Agent) else None
+        names = [name for name, face in INTERFACES.items() if face.providedBy(provided)]
+        service = agent is None and IService.providedBy(provided)
+        if agent is None and not names and not service:
+            faces = ", ".join(face.__name__ for face in INTERFACES.values())
+            raise TypeError(
+                f"{type(provided).__name__} provides none of {faces}, IService; "
+                "is it decorated with @implementer(…)?"
+            )
+        for name in names:
+            self._check(name, provided)
+        if agent is not None:
+            name = agent.metadata.name
+            if any(each.metadata.name == name for each in self.agents):
+                raise StateError(f"there is an agent {name} already")
+            self.agents.append(agent)
+        if service:
+            self.services.append(provided)
+        for name in names:
+            self.interfaces[name] = (provided, calls)
+
+    def add_as(self, name: str, provided: object, calls: CallMode) -> None:
+        """Take ``provided`` for one interface, of which it need only have the methods.
+
+        :raises StateError: when the interface is there already.
+        :raises TypeError: when a method is missing.
+        """
+        self._check(name, provided)
+        self.interfaces[name] = (provided, calls)
+
+    def _check(self, name: str, provided: object) -> None:
+        face = INTERFACES[name]
+        if name in self.interfaces:
+            raise StateError(f"{face.__name__} was provided already")
+        for method in face.names():
+            if not callable(getattr(provided, method, None)):
+                raise TypeError(
+                    f"{type(provided).__name__} has no method {method}(), "
+                    f"which {face.__name__} asks for"
+                )

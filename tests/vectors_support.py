@@ -177,7 +177,8 @@ def _load(path: Path) -> Scenario:
 @cache
 def scenarios() -> Mapping[str, Scenario]:
     """Return all scenarios of the insecure mode by name, oldest first."""
-    paths = (path for folder in ("insecure", "ruby") for path in VECTORS.glob(f"{folder}/*.json"))
+    patterns = ("insecure/*.json", "ruby/insecure-*.json")
+    paths = (path for pattern in patterns for path in VECTORS.glob(pattern))
     found = sorted((_load(path) for path in paths), key=lambda each: (each.captured_at, each.name))
     return {scenario.name: scenario for scenario in found}
 

@@ -164,7 +164,7 @@ class ManagementReader:
             return FactsConfig()
         made = FactsConfig(
             interval=facts.number("interval", 600.0, 1),
-            secrets=facts.texts("secrets", "apikey", pattern_rule),
+            secrets=facts.texts("secrets", "apikey"),
             exempt=facts.texts("exempt", "token_count"),
         )
         facts.close()

@@ -70,8 +70,8 @@ class FactsConfig:
     """The application's facts.
 
     :ivar interval: seconds between two looks at them.
-    :ivar secrets: further patterns of keys whose values are masked.
-    :ivar exempt: keys that are never masked.
+    :ivar secrets: names of further keys, or paths with dots, whose values are masked.
+    :ivar exempt: keys, or paths with dots, that are never masked.
     """
 
     interval: float = 600.0

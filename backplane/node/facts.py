@@ -34,7 +34,7 @@ class FactSnapshots:
 
     :param source: calls of the application's ``IInfoSource``, or ``None``.
     :param own: the ``backplane_*`` facts.
-    :param secrets: further patterns of keys to mask.
+    :param secrets: names or paths of further keys to mask.
     :param exempt: keys that are never masked.
     :param deadline: seconds that the source may take.
     """

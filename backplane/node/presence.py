@@ -191,7 +191,11 @@ class Presence:
             self._enter(Phase.CONNECTING, str(event.reason))
         elif isinstance(event, ConnectFailed):
             self._enter(self.state.phase, f"{event.server}: {event.reason}")
-        elif isinstance(event, ServerError) and event.subject in self._subjects:
+        elif (
+            isinstance(event, ServerError)
+            and event.kind == "subscribe"
+            and event.subject in self._subjects
+        ):
             assert event.subject is not None
             self._refused[event.subject] = event.text
             self._log.error(

@@ -139,15 +139,16 @@ class Processor:
         reply_to = accepted.transport.reply_to
         assert reply_to is not None
         try:
-            self._connection.publish(reply_to, self._sealed(text, accepted))
-        except PayloadTooLarge as error:
-            short = rpc.encode_reply(
-                _action(accepted.body),
-                StatusCode.UNKNOWN_ERROR,
-                f"the reply is larger than the broker takes: {error}",
-                {},
-            )
-            self._connection.publish(reply_to, self._sealed(short, accepted))
+            try:
+                self._connection.publish(reply_to, self._sealed(text, accepted))
+            except PayloadTooLarge as error:
+                short = rpc.encode_reply(
+                    _action(accepted.body),
+                    StatusCode.UNKNOWN_ERROR,
+                    f"the reply is larger than the broker takes: {error}",
+                    {},
+                )
+                self._connection.publish(reply_to, self._sealed(short, accepted))
         except NatsError as error:
             self._log.warn("a reply was lost: {reason}", reason=str(error))
             return

@@ -18,7 +18,7 @@ import backplane
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
-DOORS: Final = ("backplane", "backplane.nats", "backplane.testing")
+DOORS: Final = ("backplane", "backplane.client", "backplane.nats", "backplane.testing")
 """Packages from which programs import."""
 
 PROMISED: Final = {

@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from backplane.cli.commands import Fault
-from backplane.cli.names import ImpatientResolver
 from backplane.client.accounting import ExitCode
+from backplane.client.names import ImpatientResolver
 
 __all__ = ["run"]
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import threading
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -227,7 +228,7 @@ class AsyncClientTests(SynchronousTestCase):
         run(work())
 
     def test_names_resolve(self) -> None:
-        """Names are resolved by the loop; one that is unknown is an error."""
+        """Names are resolved; one that is unknown is an error."""
         port = self.server.port
 
         async def work() -> None:
@@ -237,6 +238,27 @@ class AsyncClientTests(SynchronousTestCase):
             async with wrong:
                 with self.assertRaises(ConnectionFailed):
                     await wrong.when_connected()
+
+        run(work())
+
+    def test_closed_while_resolving(self) -> None:
+        """A name server that never answers does not hold up the end."""
+        answer = threading.Event()
+        self.addCleanup(answer.set)
+
+        def getaddrinfo(*args: Any, **kwargs: Any) -> list[Any]:
+            answer.wait()
+            return []
+
+        self.patch(socket, "getaddrinfo", getaddrinfo)
+
+        async def work() -> None:
+            for retry in (False, True):
+                async with AsyncClient("b.example:1", insecure=True, retry=retry) as client:
+                    waiting = asyncio.ensure_future(client.request("app", "ping"))
+                    await asyncio.sleep(0)
+                with self.assertRaises(NatsError):
+                    await waiting
 
         run(work())
 

@@ -1,7 +1,7 @@
 """Names, resolved in threads that nobody waits for.
 
-The reactor's own threads are waited for at its end, however long a name server
-stays silent; an operator has something else to do.
+The threads of reactors, and those of asyncio loops, are waited for at the end, however
+long a name server stays silent; an operator has something else to do.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ class ImpatientResolver:
                 found = socket.getaddrinfo(hostName, portNumber, type=socket.SOCK_STREAM)
             except (OSError, UnicodeError):
                 found = []
-            self._reactor.callFromThread(deliver, found)
+            try:
+                self._reactor.callFromThread(deliver, found)
+            except RuntimeError:
+                pass  # the loop was closed meanwhile
 
         resolutionReceiver.resolutionBegan(resolution)
         threading.Thread(target=resolve, daemon=True, name=f"resolve {hostName}").start()

@@ -173,7 +173,9 @@ class BackplaneAgent(Agent):
         paused = self._paused(INFO_PATIENCE)
         await facts
         checked = await health if health is not None else NOT_CHECKED
-        age = None if checked.at is None else self._clock.seconds() - checked.at
+        age = None
+        if checked.at is not None:
+            age = int((self._clock.seconds() - checked.at) * 1000) / 1000
         return {
             "backplane_version": __version__,
             "version": self._facts.version,

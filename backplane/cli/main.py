@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 
 from backplane.cli import setup
 from backplane.cli.arguments import Commands, Seconds, version_option
+from backplane.cli.audit import audit_command
 from backplane.cli.commands import ACTIONS, Execution, Fault
 from backplane.cli.console import Console, safe
 from backplane.cli.driver import run
@@ -184,6 +185,9 @@ def help_command(context: click.Context, command: str | None) -> int:
     with click.Context(found, info_name=command, parent=parent) as inner:
         context.obj.print(found.get_help(inner))
     return ExitCode.OK
+
+
+cli.add_command(audit_command)
 
 
 def complain(console: Console, text: str, code: int, as_json: bool) -> int:

@@ -283,7 +283,9 @@ class CompletionTests(SynchronousTestCase):
 
     def test_words(self) -> None:
         """Commands, actions with or without ``exec``, and flags in both places."""
-        self.assertEqual(self.complete("backplane ", 1), ["completion", "ddl", "exec", "help"])
+        self.assertEqual(
+            self.complete("backplane ", 1), ["audit", "completion", "ddl", "exec", "help"]
+        )
         self.assertEqual(self.complete("backplane demo pa", 2), ["pause"])
         self.assertEqual(self.complete("backplane exec demo i", 3), ["info", "infolvl"])
         self.assertIn("--insecure", self.complete("backplane --", 1))

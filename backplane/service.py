@@ -40,6 +40,7 @@ from backplane.node.node import Node, NodeParts
 from backplane.node.outbox import Outbox
 from backplane.node.presence import ManagementState, Phase
 from backplane.node.provided import Provision
+from backplane.node.trust import load_trust, make_audit
 
 __all__ = ["Management"]
 
@@ -92,6 +93,8 @@ class Management(MultiService):
         )
         self._log: Logger = self._log_sink.logger("backplane.service")
         self._provision = Provision()
+        self._trust = load_trust(self.config)
+        self._audit = make_audit(self.config, lambda text: self._log.error("{text}", text=text))
         self._data_publisher = data_publisher
         self._calls = calls
         self._reactor = reactor
@@ -189,6 +192,7 @@ class Management(MultiService):
         :raises StateError: when another management of this collective and identity
             is running in this process.
         :raises OSError: when the log file cannot be opened.
+        :raises AuditError: when the audit log cannot be.
         """
         if self._stopping is not None:
             raise StateError("the management is still stopping")
@@ -207,6 +211,9 @@ class Management(MultiService):
         _here.add(name)
         started: list[Any] = []
         try:
+            self._trust.warn(self._log)
+            if self._audit is not None:
+                self._audit.open()
             self._node = self._make_node(reactor)
             for agent in self._node.agents.values():
                 agent.setServiceParent(self)
@@ -236,6 +243,8 @@ class Management(MultiService):
                 rng=self._rng,
                 logger=self._log_sink.logger,
                 changed=self._changed,
+                policy=self._trust.policy,
+                audit=self._audit,
             )
         )
 
@@ -253,6 +262,8 @@ class Management(MultiService):
             if agent.parent is self:
                 agent.disownServiceParent()
         _here.discard((self.config.collective, self.config.identity))
+        if self._audit is not None:
+            self._audit.close()
         self._log_sink.close()
 
     def stopService(self) -> Deferred[None]:

@@ -25,6 +25,7 @@ from backplane.config.rules import (
 )
 from backplane.config.sections import Section, read_text
 from backplane.config.settings import (
+    AuditConfig,
     AuthConfig,
     FactsConfig,
     OutboxConfig,
@@ -60,6 +61,7 @@ class ManagementReader:
             loglevel=LOG_LEVELS.get((top.text("loglevel", rule=level_rule) or "warn").lower(), ""),
             tls=self._tls(top),
             auth=self._auth(top),
+            audit=self._audit(top),
             identity=self._identity(top),
             **self._nats(top),
             classes_file=self._file(top, "classes_file", why_not_readable),
@@ -144,8 +146,21 @@ class ManagementReader:
             full=auth.texts("full", "sre.choria", pattern_rule),
             read_only=auth.texts("read_only", "1stline.choria", pattern_rule),
             hidden=auth.flag("hidden"),
+            policy=self._file(auth, "policy", why_not_readable),
+            groups=self._file(auth, "groups", why_not_readable),
         )
         auth.close()
+        return made
+
+    def _audit(self, top: Section) -> AuditConfig | None:
+        audit = top.section("audit")
+        if audit is None:
+            return None
+        logfile = self._file(audit, "logfile", why_not_writable)
+        if logfile is None and not audit.has("logfile"):
+            self.problems.add(audit.path("logfile"), "nothing", "a path", audit.node)
+        made = AuditConfig(logfile=logfile or "", required=audit.flag("required"))
+        audit.close()
         return made
 
     def _nats(self, top: Section) -> dict[str, str | None]:

@@ -64,6 +64,10 @@ class Section:
         """Return the dotted path of a key."""
         return f"{self.key}.{name}"
 
+    def has(self, name: str) -> bool:
+        """Say whether a key is there."""
+        return name in self._entries
+
     def take(self, name: str) -> Node | None:
         """Return a key's value, which is known from now on; ``None`` without one."""
         self._known.append(name)

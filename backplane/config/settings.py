@@ -13,6 +13,7 @@ from backplane.errors import ConfigError, Problem
 from backplane.interfaces import IConfigProvider
 
 __all__ = [
+    "AuditConfig",
     "AuthConfig",
     "FactsConfig",
     "OutboxConfig",
@@ -57,12 +58,28 @@ class AuthConfig:
     :ivar full: patterns of callers who may do everything.
     :ivar read_only: patterns of callers who may look.
     :ivar hidden: callers without a role do not discover the service.
+    :ivar policy: file of an action policy for the ``backplane`` agent.
+    :ivar groups: file of the groups that it names.
     """
 
     insecure: bool = False
     full: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     read_only: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     hidden: bool = False
+    policy: str | None = None
+    groups: str | None = None
+
+
+@attrs.frozen
+class AuditConfig:
+    """The audit log.
+
+    :ivar logfile: where it is.
+    :ivar required: what changes something is refused when it cannot be written down.
+    """
+
+    logfile: str
+    required: bool = False
 
 
 @attrs.frozen
@@ -99,6 +116,7 @@ class ServiceConfig:
     :ivar logfile: file of the ``backplane`` log namespaces, or ``None``.
     :ivar loglevel: level of the same: ``debug``, ``info``, ``warn``, ``error``, ``critical``.
     :ivar tls: ``None`` for the insecure mode.
+    :ivar audit: ``None`` for none.
     :ivar identity: this service's name on the network, with the instance appended.
     :ivar user: for the broker, with ``password``; or ``token``.
     :ivar classes_file: file with one class of the node a line.
@@ -114,6 +132,7 @@ class ServiceConfig:
     loglevel: str = "warn"
     tls: TLSConfig | None = None
     auth: AuthConfig = AuthConfig()
+    audit: AuditConfig | None = None
     identity: str = attrs.Factory(platform.node)
     user: str | None = None
     password: str | None = attrs.field(default=None, repr=False)

@@ -32,7 +32,7 @@ from backplane.errors import DecodeError
 from backplane.node.outcome import Accepted, Counters, Dropped, Outcome, Refused, Wait
 from backplane.security.names import certname_of
 from backplane.security.replay import ReplayMemory, Verdict
-from backplane.security.roles import Role, Roles
+from backplane.security.roles import Role
 from backplane.security.signing import Verifier
 
 __all__ = ["MAX_PAYLOAD", "MAX_TTL", "MIN_TTL", "Admission"]
@@ -74,7 +74,7 @@ class Admission:
         facts: Callable[[Role | None], Mapping[str, Any]],
         classes: Callable[[], Sequence[str]],
         verifier: Verifier,
-        roles: Roles,
+        role_of: Callable[[str], Role | None],
         replay: ReplayMemory,
         started: float,
         is_change: Callable[[str, bytes], bool],
@@ -91,6 +91,7 @@ class Admission:
             must not raise.
         :param classes: this node's classes; must not raise.
         :param verifier: says whether a request is its caller's.
+        :param role_of: given a caller id, returns the role.
         :param started: Unix time at which this process began.
         :param is_change: given agent and body, whether the request would change
             anything; must not raise.
@@ -106,7 +107,7 @@ class Admission:
         self._facts = facts
         self._classes = classes
         self._verifier = verifier
-        self._roles = roles
+        self._role_of = role_of
         self._replay = replay
         self._started = started
         self._is_change = is_change
@@ -152,10 +153,10 @@ class Admission:
         if not matches_public(request.filter, node):
             raise _Drop("filtered", "the agent or identity filter does not match")
         # Who it is.
-        self._verifier.verify(
+        signer = self._verifier.verify(
             secure.message, secure.signature, secure.pubcert, request.caller_id, now
         )
-        role = self._roles.role_of(request.caller_id)
+        role = self._role_of(request.caller_id)
         if role is None and self._hidden:
             raise _Drop("hidden", f"{_quote(request.caller_id)} has no role")
         # What he may know.
@@ -175,8 +176,9 @@ class Admission:
                 role=role,
                 reason=reason,
                 message=message,
+                signer=signer,
             )
-        return Accepted(request=request, body=body, transport=transport, role=role)
+        return Accepted(request=request, body=body, transport=transport, role=role, signer=signer)
 
     def _check_reply_to(self, transport: Transport) -> None:
         if transport.reply_to is None:

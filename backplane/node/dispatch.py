@@ -25,8 +25,11 @@ from backplane.choria.message import Request
 from backplane.choria.rpc import ActionError, StatusCode
 from backplane.logs import printable
 from backplane.node.agent import Action, ActionRequest, Agent, PlainAgent
+from backplane.node.auditing import Auditor
+from backplane.node.authorization import Authorization, Decision
 from backplane.node.calling import CallError, Overdue, ThreadRunner
 from backplane.node.description import describe
+from backplane.security.audit import AuditEntry
 from backplane.security.roles import Role
 
 __all__ = ["DENIED", "Dispatcher"]
@@ -51,6 +54,8 @@ class Dispatcher:
     :param agents: by name.
     :param clock: for deadlines.
     :param threads: runs actions marked blocking.
+    :param authorization: who may.
+    :param auditor: writes it down.
     """
 
     def __init__(
@@ -59,11 +64,15 @@ class Dispatcher:
         clock: IReactorTime,
         threads: ThreadRunner,
         log: Logger,
+        authorization: Authorization,
+        auditor: Auditor,
     ) -> None:
         self._agents = agents
         self._clock = clock
         self._threads = threads
         self._log = log
+        self._authorization = authorization
+        self._auditor = auditor
         self._change: _Change | None = None
         self._running: set[Deferred[Any]] = set()
         self._idle: list[Deferred[None]] = []
@@ -82,9 +91,12 @@ class Dispatcher:
         found = self._agents[agent].actions().get(asked.action) if agent in self._agents else None
         return found is not None and found.changes
 
-    def dispatch(self, request: Request, body: bytes, role: Role | None) -> Deferred[str | None]:
+    def dispatch(
+        self, request: Request, body: bytes, role: Role | None, signer: str | None = None
+    ) -> Deferred[str | None]:
         """Run the action that ``body`` asks for.
 
+        :param signer: certificate name of who signed the request, for the audit log.
         :returns: the reply body, or ``None`` for silence; never fails.
         """
         agent = self._agents[request.agent]
@@ -100,22 +112,61 @@ class Dispatcher:
                     f"Unknown action {printable(name)} for agent {request.agent}",
                     StatusCode.UNKNOWN_ACTION,
                 )
-            if asked.agent != request.agent or role is None or role < found.role:
-                self._log.info(
-                    "{caller} may not call {agent}#{action}",
-                    caller=printable(request.caller_id),
-                    agent=request.agent,
-                    action=name,
-                )
-                raise ActionError(DENIED)
-            data = check_inputs(found.declaration, asked.data) if found.checked else asked.data
+            entry = self._auditor.entry(request, name, asked.data, signer)
+            rule = self._allowed(request, asked, found, role, entry)
+            data = self._inputs(found, asked, entry)
+            record = self._auditor.begin(entry, rule, found.changes)
         except ActionError as error:
             done: Deferred[Any] = Deferred()
             done.errback(Failure(error))
         else:
             done = self._run(agent, found, _action_request(request, name, data))
+            done.addBoth(record.ended)
         done.addCallback(lambda result: rpc.encode_reply(name, StatusCode.OK, "OK", result))
         return done.addErrback(self._failed, request, name)
+
+    def _allowed(
+        self,
+        request: Request,
+        asked: rpc.RpcRequest,
+        action: Action,
+        role: Role | None,
+        entry: AuditEntry,
+    ) -> str:
+        """Return what allows the action; :raises ActionError: when nothing does."""
+        decision = self._authorization.decide(request.agent, action, request.caller_id, role)
+        if asked.agent != request.agent:
+            decision = Decision(False, "the body names another agent")
+        if decision.allowed:
+            return decision.rule
+        self._log.info(
+            "{caller} may not call {agent}#{action}: {rule}",
+            caller=printable(request.caller_id),
+            agent=request.agent,
+            action=action.name,
+            rule=decision.rule,
+        )
+        self._auditor.refused(entry, decision.rule)
+        raise ActionError(DENIED)
+
+    def _inputs(self, action: Action, asked: rpc.RpcRequest, entry: AuditEntry) -> object:
+        if not action.checked:
+            return asked.data
+        try:
+            return check_inputs(action.declaration, asked.data)
+        except ActionError:
+            self._auditor.refused(entry, "bad inputs")
+            raise
+
+    def refused(self, request: Request, body: bytes, reason: str, signer: str | None) -> None:
+        """Write down that a request was refused before it came here."""
+        try:
+            asked = rpc.decode_request(body)
+        except ActionError:
+            return
+        self._auditor.refused(
+            self._auditor.entry(request, asked.action, asked.data, signer), reason
+        )
 
     def when_idle(self) -> Deferred[None]:
         """Fire when no action is under way."""

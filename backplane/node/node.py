@@ -23,6 +23,8 @@ from backplane.nats.servers import Server, parse_servers
 from backplane.nats.validators import check_publish_subject
 from backplane.node.admission import Admission
 from backplane.node.agent import Agent
+from backplane.node.auditing import Auditor
+from backplane.node.authorization import Authorization
 from backplane.node.backplane import CALL_DEADLINE, BackplaneAgent, Provided
 from backplane.node.calling import CallMode, MethodCalls, ThreadRunner, run_in_thread
 from backplane.node.choria_util import ChoriaUtilAgent
@@ -33,9 +35,11 @@ from backplane.node.presence import ManagementState, Presence
 from backplane.node.processor import Processor
 from backplane.node.rpcutil import RpcutilAgent
 from backplane.node.standard import DiscoveryAgent, NodeDetails
+from backplane.security.audit import AuditLog
 from backplane.security.names import caller_id_for
+from backplane.security.policy import Policy
 from backplane.security.replay import ReplayMemory
-from backplane.security.roles import Roles
+from backplane.security.roles import Role, Roles
 from backplane.security.signing import InsecureSigner, InsecureVerifier
 from backplane.stacks import thread_dump
 
@@ -56,6 +60,8 @@ class NodeParts:
         :class:`~backplane.node.backplane.Provided`, and how it is called.
     :ivar logger: makes a logger for a namespace.
     :ivar changed: called with each new state.
+    :ivar policy: of the ``backplane`` agent, beside the lists of roles.
+    :ivar audit: open, or ``None``.
     """
 
     config: ServiceConfig
@@ -69,6 +75,8 @@ class NodeParts:
     rng: random.Random
     logger: Callable[[str], Logger]
     changed: Callable[[ManagementState], None]
+    policy: Policy | None = None
+    audit: AuditLog | None = None
 
 
 class Node:
@@ -113,6 +121,16 @@ class Node:
             exempt=config.facts.exempt,
             deadline=CALL_DEADLINE,
         )
+        self._authorization = Authorization(
+            Roles.compile(
+                insecure=config.auth.insecure,
+                full=config.auth.full,
+                read_only=config.auth.read_only,
+            ),
+            {} if parts.policy is None else {BackplaneAgent.metadata.name: parts.policy},
+            facts=lambda: self.facts.usable(Role.FULL),
+            classes=lambda: self._classes,
+        )
         self.admission = Admission(
             identity=config.identity,
             collectives=(config.collective,),
@@ -120,11 +138,7 @@ class Node:
             facts=self.facts.usable,
             classes=lambda: self._classes,
             verifier=InsecureVerifier(),
-            roles=Roles.compile(
-                insecure=config.auth.insecure,
-                full=config.auth.full,
-                read_only=config.auth.read_only,
-            ),
+            role_of=self._authorization.role_of,
             replay=ReplayMemory(),
             started=started,
             is_change=lambda agent, body: self._dispatcher.is_change(agent, body),
@@ -167,7 +181,12 @@ class Node:
             self.agents[name] = agent
         self._actions = ",".join(sorted(backplane.actions()))
         self._dispatcher = Dispatcher(
-            self.agents, clock, threads, parts.logger("backplane.dispatch")
+            self.agents,
+            clock,
+            threads,
+            parts.logger("backplane.dispatch"),
+            self._authorization,
+            Auditor(parts.audit, parts.now, config.secure),
         )
         self._processor = Processor(
             identity=config.identity,

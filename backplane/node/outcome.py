@@ -23,12 +23,14 @@ class Accepted:
     :ivar body: what the agent sees of ``request.message``.
     :ivar transport: with the reply-to and the headers that the reply copies.
     :ivar role: the caller's role; ``None`` when he has none.
+    :ivar signer: certificate name of who signed it.
     """
 
     request: Request
     body: bytes
     transport: Transport
     role: Role | None
+    signer: str | None = None
 
 
 @attrs.frozen
@@ -62,6 +64,7 @@ class Refused:
     role: Role | None
     reason: str
     message: str
+    signer: str | None = None
 
 
 @attrs.frozen

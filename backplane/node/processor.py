@@ -102,13 +102,16 @@ class Processor:
             return
         verdict = self._admission.admit(payload, subject, self._now())
         if isinstance(verdict, Accepted):
-            answer = self._dispatcher.dispatch(verdict.request, verdict.body, verdict.role)
+            answer = self._dispatcher.dispatch(
+                verdict.request, verdict.body, verdict.role, verdict.signer
+            )
             answer.addCallback(self._reply, verdict)
             answer.addErrback(
                 lambda failure: self._log.failure("a reply could not be made", failure)
             )
         elif isinstance(verdict, Refused):
             self._drop(verdict.reason, verdict.message)
+            self._dispatcher.refused(verdict.request, verdict.body, verdict.reason, verdict.signer)
             action = _action(verdict.body)
             self._reply(rpc.encode_reply(action, StatusCode.ABORTED, verdict.message, {}), verdict)
         elif isinstance(verdict, Wait):

@@ -51,8 +51,9 @@ class _Rule:
     classes: tuple[str, ...] | None
 
     def meets(self, caller_id: str, action: str) -> bool:
-        if self.actions is not None and action not in self.actions:
-            return False
+        return (self.actions is None or action in self.actions) and self.names(caller_id)
+
+    def names(self, caller_id: str) -> bool:
         if self.callers is None or caller_id in self.callers:
             return True
         return any(search(pattern, caller_id) for pattern in self.caller_patterns)
@@ -72,6 +73,12 @@ class Policy:
     warnings: tuple[Problem, ...] = ()
     exists: bool = True
     _rules: tuple[_Rule, ...] = ()
+
+    def admits(self, caller_id: str) -> bool:
+        """Say whether there is anything that this caller may be allowed."""
+        if len(caller_id) > MAX_SUBJECT:
+            return False
+        return self.default or any(rule.allow and rule.names(caller_id) for rule in self._rules)
 
     def decide(
         self,

@@ -35,6 +35,9 @@ __all__ = [
 class Role(enum.IntEnum):
     """What a caller may do; a higher one includes the lower."""
 
+    POLICY = 0
+    """Nothing by the lists; a policy allows him something."""
+
     READ_ONLY = 1
     FULL = 2
 

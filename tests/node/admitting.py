@@ -71,7 +71,7 @@ class AdmissionCase(SynchronousTestCase):
             "facts": self.seen.facts,
             "classes": self.seen.classes,
             "verifier": self.seen,
-            "roles": Roles.compile(full=["sre.choria"], read_only=["1stline.choria"]),
+            "role_of": Roles.compile(full=["sre.choria"], read_only=["1stline.choria"]).role_of,
             "replay": self.replay,
             "started": NOW - 3600,
             "is_change": self.seen.is_change,

@@ -15,8 +15,10 @@ from backplane.choria.message import Request
 from backplane.choria.rpc import ActionError, StatusCode
 from backplane.interfaces import blocking
 from backplane.node.agent import ActionRequest, Agent, Metadata, PlainAgent, action
+from backplane.node.auditing import Auditor
+from backplane.node.authorization import Authorization
 from backplane.node.dispatch import Dispatcher
-from backplane.security.roles import Role
+from backplane.security.roles import Role, Roles
 from tests.node.messages import Lines
 
 
@@ -116,6 +118,8 @@ class DispatchCase(SynchronousTestCase):
             self.clock,
             self.in_thread,
             self.log.logger(),
+            Authorization(Roles.compile(), {}, dict, list),
+            Auditor(None, self.clock.seconds, secure=False),
         )
 
     def in_thread(self, function: Callable[[], object]) -> Deferred[Any]:

@@ -86,7 +86,7 @@ class BoundTests(SynchronousTestCase):
             facts=facts,
             classes=lambda: CLASSES,
             verifier=InsecureVerifier(),
-            roles=Roles.compile(insecure=True),
+            role_of=Roles.compile(insecure=True).role_of,
             replay=replay if replay is not None else ReplayMemory(),
             started=NOW - 3600,
             is_change=lambda agent, body: False,

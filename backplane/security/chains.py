@@ -1,0 +1,274 @@
+"""Chains of certificates: from a signer to one of our authorities, by OpenSSL.
+
+Building and checking a chain costs several signature checks, so the result is
+kept in memory, bounded and for as long as the whole chain is valid. Only what
+was verified is kept. A new CA or CRL file makes a new :class:`Authorities` with
+an empty memory: there is nothing to forget piecemeal.
+
+Source: Choria protocol 2.4, 2.5.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from OpenSSL import crypto
+
+from backplane.errors import ConfigError, DecodeError, Problem
+from backplane.security.certificates import (
+    UNREADABLE,
+    VerifiedCertificate,
+    check_client_purpose,
+    describe,
+    is_authority,
+    names_of,
+    read_chain,
+    refused,
+    rsa_key_of,
+    validity,
+)
+from backplane.security.crl import RevocationLists
+from backplane.security.pemfiles import pem_blocks, read_file
+
+__all__ = ["MAX_CACHED", "Authorities", "load_authorities"]
+
+MAX_CACHED: Final = 1024
+"""Most certificate texts whose chain is remembered, a few kilobytes each."""
+
+MAX_TEXTS: Final = 4
+"""Most texts of one certificate that are remembered."""
+
+_REASONS: Final = {
+    # Numbers of OpenSSL's X509_V_ERR_*; everything else is `bad_certificate`.
+    2: "unknown_ca",  # UNABLE_TO_GET_ISSUER_CERT
+    18: "unknown_ca",  # DEPTH_ZERO_SELF_SIGNED_CERT
+    19: "unknown_ca",  # SELF_SIGNED_CERT_IN_CHAIN
+    20: "unknown_ca",  # UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+    21: "unknown_ca",  # UNABLE_TO_VERIFY_LEAF_SIGNATURE
+    9: "not_yet_valid",  # CERT_NOT_YET_VALID
+    10: "expired",  # CERT_HAS_EXPIRED
+}
+
+
+class Authorities:
+    """The certification authorities that signers' chains must lead to.
+
+    Every certificate of the bundle is a root, whoever issued it.
+
+    :ivar certificates: of the bundle.
+    :ivar chains_built: how many chains were built and checked so far, rather
+        than found in memory.
+    """
+
+    def __init__(
+        self,
+        certificates: Sequence[x509.Certificate],
+        lists: RevocationLists | None = None,
+        *,
+        max_cached: int = MAX_CACHED,
+    ) -> None:
+        """
+        :param certificates: not empty.
+        :param lists: revocation lists, where there are any.
+        :param max_cached: most chains that are remembered.
+        """
+        self.certificates: Sequence[x509.Certificate] = tuple(certificates)
+        self.chains_built = 0
+        self._lists = lists
+        self._store = crypto.X509Store()
+        self._store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+        for certificate in self.certificates:
+            self._store.add_cert(crypto.X509.from_cryptography(certificate))
+        self._cache = _Cache(max_cached)
+
+    @classmethod
+    def from_pem(
+        cls,
+        data: bytes,
+        crl: bytes | None = None,
+        *,
+        setting: str = "ca",
+        path: str | None = None,
+        crl_setting: str = "crl",
+        crl_path: str | None = None,
+    ) -> Authorities:
+        """Read a CA bundle, and a CRL file if there is one.
+
+        Text before the blocks, CRLF and blank lines do not matter.
+
+        :raises ConfigError: when a block is damaged, when there is no certificate
+            of an authority, and for revocation lists that cannot be used.
+        """
+
+        def problem(found: str) -> ConfigError:
+            wanted = "certificates of certification authorities in PEM form"
+            return ConfigError([Problem(setting, found, wanted, path)])
+
+        certificates = []
+        blocks = pem_blocks(data, ("CERTIFICATE", "X509 CERTIFICATE"))
+        for place, block in enumerate(blocks, 1):
+            try:
+                certificates.append(x509.load_pem_x509_certificate(block))
+            except UNREADABLE:
+                raise problem(f"certificate {place}, which is damaged") from None
+        if not certificates:
+            raise problem("no certificate")
+        if not any(is_authority(certificate) for certificate in certificates):
+            raise problem(f"only {describe(certificates[0])}, which may not issue certificates")
+        lists = None
+        if crl is not None:
+            lists = _read_lists(crl, certificates, setting=crl_setting, path=crl_path)
+        try:
+            return cls(certificates, lists)
+        except crypto.Error:
+            raise problem("a certificate that OpenSSL does not take") from None
+
+    def verify_client(self, pubcert: str, now: float) -> VerifiedCertificate:
+        """Return the signer's certificate of a message, its chain verified.
+
+        :param pubcert: PEM text of the certificate and perhaps intermediates.
+        :param now: Unix time that everything must be valid at.
+        :raises DecodeError: reason ``bad_certificate``, ``unsupported_key``,
+            ``unknown_ca``, ``expired``, ``not_yet_valid``, ``wrong_purpose``,
+            ``weak_signature`` or ``revoked``.
+        """
+        try:
+            digest = hashlib.sha256(pubcert.encode()).digest()
+        except UnicodeEncodeError:
+            raise refused("bad_certificate", "the certificate text is not Unicode") from None
+        known = self._cache.get(digest, now)
+        if known is not None:
+            return known
+        sent = read_chain(pubcert)
+        names = names_of(sent[0])
+        key = rsa_key_of(sent[0])
+        chain = self._build(sent, now)
+        check_client_purpose(chain)
+        if self._lists is not None:
+            self._lists.check(chain)
+        begin, end = validity(chain)
+        verified = VerifiedCertificate(
+            names=names,
+            public_key=key,
+            not_before=begin.timestamp(),
+            not_after=end.timestamp(),
+            fingerprint=sent[0].fingerprint(hashes.SHA256()).hex(),
+            issuer=chain[0].issuer.rfc4514_string(),
+        )
+        self._cache.put(digest, verified)
+        return verified
+
+    def _build(self, sent: Sequence[x509.Certificate], now: float) -> list[x509.Certificate]:
+        self.chains_built += 1
+        self._store.set_time(datetime.fromtimestamp(now, timezone.utc))
+        try:
+            leaf, *others = (crypto.X509.from_cryptography(each) for each in sent)
+            context = crypto.X509StoreContext(self._store, leaf, others)
+            chain = context.get_verified_chain()
+            return [each.to_cryptography() for each in chain]
+        except crypto.X509StoreContextError as error:
+            raise _unverified(error) from None
+        except (crypto.Error, *UNREADABLE):
+            raise refused("bad_certificate", "the certificate cannot be read") from None
+
+    def warnings(self, now: float) -> tuple[str, ...]:
+        """Return what to log about authorities and lists: expired, overdue, missing."""
+        at = datetime.fromtimestamp(now, timezone.utc)
+        texts = [
+            f"authority {describe(each)} expired on {each.not_valid_after_utc:%Y-%m-%d}"
+            for each in self.certificates
+            if each.not_valid_after_utc < at
+        ]
+        return (*texts, *(self._lists.warnings(now) if self._lists is not None else ()))
+
+
+def _unverified(error: crypto.X509StoreContextError) -> DecodeError:
+    number, depth, message = error.errors[0], error.errors[1], error.errors[2]
+    try:
+        name = describe(error.certificate.to_cryptography())
+    except UNREADABLE:
+        name = f"number {depth + 1}"
+    return refused(_REASONS.get(number, "bad_certificate"), f"certificate {name}: {message}")
+
+
+def _read_lists(
+    data: bytes, roots: Sequence[x509.Certificate], *, setting: str, path: str | None
+) -> RevocationLists:
+    lists = []
+    for place, block in enumerate(pem_blocks(data, ("X509 CRL",)), 1):
+        try:
+            lists.append(x509.load_pem_x509_crl(block))
+        except UNREADABLE:
+            found = f"list {place}, which is damaged"
+            raise ConfigError([Problem(setting, found, "X.509 CRLs in PEM form", path)]) from None
+    if not lists:
+        raise ConfigError([Problem(setting, "no list", "X.509 CRLs in PEM form", path)])
+    return RevocationLists(lists, roots, setting=setting, path=path)
+
+
+def load_authorities(
+    ca: str, crl: str | None = None, *, ca_setting: str = "ca", crl_setting: str = "crl"
+) -> Authorities:
+    """Read the authorities from files.
+
+    :param ca: path of the bundle.
+    :param crl: path of the revocation lists, if there are any.
+    :param ca_setting: the key that names the bundle, for errors.
+    :param crl_setting: the key that names the lists, for errors.
+    :raises ConfigError: as :meth:`Authorities.from_pem`, and for files that cannot
+        be read.
+    """
+    lists = None if crl is None else read_file(crl, crl_setting)
+    return Authorities.from_pem(
+        read_file(ca, ca_setting),
+        lists,
+        setting=ca_setting,
+        path=ca,
+        crl_setting=crl_setting,
+        crl_path=crl,
+    )
+
+
+class _Cache:
+    """Verified chains by the hash of the text that they came in, newest last.
+
+    The clients of one person send his certificate in different texts (Ruby's and
+    Go's differ in line ends), so a certificate may have some entries; but few,
+    because anybody can vary the text around a certificate that he has seen, and
+    should push out nothing but that.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._entries: OrderedDict[bytes, VerifiedCertificate] = OrderedDict()
+        self._digests: dict[str, list[bytes]] = {}
+
+    def get(self, digest: bytes, now: float) -> VerifiedCertificate | None:
+        found = self._entries.get(digest)
+        if found is None or not found.not_before <= now < found.not_after:
+            return None
+        self._entries.move_to_end(digest)
+        return found
+
+    def put(self, digest: bytes, verified: VerifiedCertificate) -> None:
+        if digest in self._entries:  # outside of its validity, when it was looked up
+            self._drop(digest)
+        while len(self._digests.get(verified.fingerprint, ())) >= MAX_TEXTS:
+            self._drop(self._digests[verified.fingerprint][0])
+        while len(self._entries) >= self._bound:
+            self._drop(next(iter(self._entries)))
+        self._entries[digest] = verified
+        self._digests.setdefault(verified.fingerprint, []).append(digest)
+
+    def _drop(self, digest: bytes) -> None:
+        fingerprint = self._entries.pop(digest).fingerprint
+        left = self._digests[fingerprint]
+        left.remove(digest)
+        if not left:
+            del self._digests[fingerprint]

@@ -11,6 +11,7 @@ Source: Choria protocol 2.2 and 2.4.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from backplane import patterns
@@ -49,7 +50,7 @@ class AllowList:
         :raises ConfigError: for an empty item.
         """
         self.items: Sequence[str] = tuple(items)
-        patterns_, warnings, problems = [], [], []
+        compiled, warnings, problems = [], [], []
         for place, item in enumerate(self.items, 1):
             pattern = _without_slashes(item)
             if not pattern:
@@ -68,14 +69,19 @@ class AllowList:
             except patterns.PatternError as error:
                 warnings.append(f"{setting}: item {place} matches nothing: {error}")
                 continue
-            patterns_.append(pattern)
+            compiled.append(pattern)
         if problems:
             raise ConfigError(problems)
-        self._patterns = tuple(patterns_)
+        self._patterns = tuple(compiled)
         self.warnings: Sequence[str] = tuple(warnings)
+        # Names of verified certificates are few, and each is asked for again and again.
+        self._answers = lru_cache(maxsize=1024)(self._search)
 
     def matches(self, name: str) -> bool:
         """Say whether a certificate name is on the list."""
+        return self._answers(name)
+
+    def _search(self, name: str) -> bool:
         return any(patterns.search(pattern, name) for pattern in self._patterns)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 from cryptography import x509
@@ -60,6 +60,8 @@ MAX_EXPONENT: Final = 2**31 - 1
 """Largest public exponent, as in Go. Everybody uses 65537; a large one is a way
 to make others work."""
 
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
 _WEAK_HASHES: Final = (hashes.MD5, hashes.SHA1)
 
 UNREADABLE: Final = (
@@ -70,8 +72,10 @@ UNREADABLE: Final = (
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
+    Warning,
 )
-"""What ``cryptography`` raises for a certificate that it cannot read."""
+"""What ``cryptography`` raises for a certificate that it cannot read; warnings among
+it, in a program that makes them errors."""
 
 
 @attrs.frozen(kw_only=True)
@@ -241,9 +245,7 @@ _CLIENT: Final = frozenset(
 )
 
 
-def _extension(
-    certificate: x509.Certificate, kind: type[x509.extensions.ExtensionTypeVar]
-) -> x509.extensions.ExtensionTypeVar | None:
+def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
     try:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:

@@ -11,8 +11,8 @@ Source: Choria protocol 2.4, 2.5.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Final
 
@@ -33,16 +33,11 @@ from backplane.security.certificates import (
     rsa_key_of,
     validity,
 )
+from backplane.security.chaincache import MAX_CACHED, ChainCache
 from backplane.security.crl import RevocationLists
 from backplane.security.pemfiles import pem_blocks, read_file
 
-__all__ = ["MAX_CACHED", "Authorities", "load_authorities"]
-
-MAX_CACHED: Final = 1024
-"""Most certificate texts whose chain is remembered, a few kilobytes each."""
-
-MAX_TEXTS: Final = 4
-"""Most texts of one certificate that are remembered."""
+__all__ = ["Authorities", "load_authorities"]
 
 _REASONS: Final = {
     # Numbers of OpenSSL's X509_V_ERR_*; everything else is `bad_certificate`.
@@ -54,6 +49,12 @@ _REASONS: Final = {
     9: "not_yet_valid",  # CERT_NOT_YET_VALID
     10: "expired",  # CERT_HAS_EXPIRED
 }
+
+_SIGNATURE_FAILURE: Final = 7
+
+_MAX_NAMESAKES: Final = 4
+"""Most authorities of one name that are tried for a certificate without identifier
+of its issuer's key."""
 
 
 class Authorities:
@@ -81,11 +82,10 @@ class Authorities:
         self.certificates: Sequence[x509.Certificate] = tuple(certificates)
         self.chains_built = 0
         self._lists = lists
-        self._store = crypto.X509Store()
-        self._store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-        for certificate in self.certificates:
-            self._store.add_cert(crypto.X509.from_cryptography(certificate))
-        self._cache = _Cache(max_cached)
+        self._bundles = _without_namesakes(self.certificates)
+        for bundle in self._bundles:
+            _store(bundle)  # what OpenSSL does not take should show now
+        self._cache = ChainCache(max_cached)
 
     @classmethod
     def from_pem(
@@ -165,17 +165,26 @@ class Authorities:
         return verified
 
     def _build(self, sent: Sequence[x509.Certificate], now: float) -> list[x509.Certificate]:
-        self.chains_built += 1
-        self._store.set_time(datetime.fromtimestamp(now, timezone.utc))
         try:
             leaf, *others = (crypto.X509.from_cryptography(each) for each in sent)
-            context = crypto.X509StoreContext(self._store, leaf, others)
-            chain = context.get_verified_chain()
-            return [each.to_cryptography() for each in chain]
-        except crypto.X509StoreContextError as error:
-            raise _unverified(error) from None
+            failed: crypto.X509StoreContextError | None = None
+            for bundle in self._bundles:
+                self.chains_built += 1
+                store = _store(bundle)
+                store.set_time(datetime.fromtimestamp(now, timezone.utc))
+                try:
+                    context = crypto.X509StoreContext(store, leaf, others)
+                    return [each.to_cryptography() for each in context.get_verified_chain()]
+                except crypto.X509StoreContextError as error:
+                    # Among namesakes the one whose signature fits says what is wrong.
+                    if failed is None or failed.errors[0] == _SIGNATURE_FAILURE:
+                        failed = error
+                    _forget_errors()
         except (crypto.Error, *UNREADABLE):
-            raise refused("bad_certificate", "the certificate cannot be read") from None
+            failed = None
+        if failed is None:
+            raise refused("bad_certificate", "the certificate cannot be read")
+        raise _unverified(failed)
 
     def warnings(self, now: float) -> tuple[str, ...]:
         """Return what to log about authorities and lists: expired, overdue, missing."""
@@ -186,6 +195,43 @@ class Authorities:
             if each.not_valid_after_utc < at
         ]
         return (*texts, *(self._lists.warnings(now) if self._lists is not None else ()))
+
+
+def _forget_errors() -> None:
+    """Empty OpenSSL's error queue.
+
+    A chain that fails leaves errors there, and the thread has one queue only: the
+    TLS connection that is read from next could take them for its own. pyOpenSSL
+    empties it whenever a call fails.
+    """
+    with suppress(crypto.Error):
+        crypto.load_certificate(crypto.FILETYPE_ASN1, b"")
+
+
+def _store(roots: Sequence[crypto.X509]) -> crypto.X509Store:
+    # One for each chain: once set, the time of a store stays what it is.
+    store = crypto.X509Store()
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    for root in roots:
+        store.add_cert(root)
+    return store
+
+
+def _without_namesakes(certificates: Sequence[x509.Certificate]) -> list[list[crypto.X509]]:
+    """Return the bundle, then, if it has several roots of one name, parts without.
+
+    An authority with a new key keeps its name. OpenSSL tells the two apart by key
+    identifiers, which certificates need not have, and tries no more than one.
+    """
+    named: dict[x509.Name, list[crypto.X509]] = {}
+    for each in certificates:
+        named.setdefault(each.subject, []).append(crypto.X509.from_cryptography(each))
+    bundles = [[root for roots in named.values() for root in roots]]
+    most = max(map(len, named.values()))
+    if most > 1:
+        for place in range(min(most, _MAX_NAMESAKES)):
+            bundles.append([roots[min(place, len(roots) - 1)] for roots in named.values()])
+    return bundles
 
 
 def _unverified(error: crypto.X509StoreContextError) -> DecodeError:
@@ -233,42 +279,3 @@ def load_authorities(
         crl_setting=crl_setting,
         crl_path=crl,
     )
-
-
-class _Cache:
-    """Verified chains by the hash of the text that they came in, newest last.
-
-    The clients of one person send his certificate in different texts (Ruby's and
-    Go's differ in line ends), so a certificate may have some entries; but few,
-    because anybody can vary the text around a certificate that he has seen, and
-    should push out nothing but that.
-    """
-
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
-        self._entries: OrderedDict[bytes, VerifiedCertificate] = OrderedDict()
-        self._digests: dict[str, list[bytes]] = {}
-
-    def get(self, digest: bytes, now: float) -> VerifiedCertificate | None:
-        found = self._entries.get(digest)
-        if found is None or not found.not_before <= now < found.not_after:
-            return None
-        self._entries.move_to_end(digest)
-        return found
-
-    def put(self, digest: bytes, verified: VerifiedCertificate) -> None:
-        if digest in self._entries:  # outside of its validity, when it was looked up
-            self._drop(digest)
-        while len(self._digests.get(verified.fingerprint, ())) >= MAX_TEXTS:
-            self._drop(self._digests[verified.fingerprint][0])
-        while len(self._entries) >= self._bound:
-            self._drop(next(iter(self._entries)))
-        self._entries[digest] = verified
-        self._digests.setdefault(verified.fingerprint, []).append(digest)
-
-    def _drop(self, digest: bytes) -> None:
-        fingerprint = self._entries.pop(digest).fingerprint
-        left = self._digests[fingerprint]
-        left.remove(digest)
-        if not left:
-            del self._digests[fingerprint]

@@ -78,12 +78,12 @@ def pem_blocks(data: bytes, labels: Collection[str]) -> list[bytes]:
     """Return the PEM blocks with one of the labels, in order.
 
     A block without its end line is returned as it stands, so that whoever reads
-    it sees that it is damaged rather than that nothing is there. Line ends become
-    LF.
+    it sees that it is damaged rather than that nothing is there. A byte-order mark
+    is skipped, line ends become LF.
     """
     return [
         match.group(0).replace(b"\r\n", b"\n") + b"\n"
-        for match in _BLOCK.finditer(data)
+        for match in _BLOCK.finditer(data.removeprefix(b"\xef\xbb\xbf"))
         if match.group(1).decode() in labels
     ]
 

@@ -139,7 +139,7 @@ class SecureVerifier:
             if privileged is not None:
                 return certname if own else privileged
         if not own:
-            carried = ", ".join(signer.names[:3])[:120]
+            carried = ", ".join(signer.names[:3])[:60]
             raise refused("name_mismatch", f"certificate of {carried!r} used by {certname[:60]!r}")
         if not self._allow.matches(certname):
             raise refused("not_allowed", f"{certname[:60]!r} is not on the allow list")

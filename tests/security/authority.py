@@ -22,6 +22,11 @@ from cryptography.hazmat.primitives.asymmetric.types import (
 )
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from twisted.trial.unittest import SynchronousTestCase
+
+from backplane.errors import DecodeError
+from backplane.security.certificates import VerifiedCertificate
+from backplane.security.chains import Authorities
 
 PKI: Final = Path(__file__).parent.parent / "vectors" / "pki"
 
@@ -85,10 +90,12 @@ class Authority:
     serials: int = 100
 
     @classmethod
-    def make(cls, name: str = "Tests CA") -> Authority:
+    def make(cls, name: str = "Tests CA", *, end: float = NOW + 1000 * DAY) -> Authority:
         """Return a root."""
         key = ec.generate_private_key(ec.SECP256R1())
-        return cls(_certificate(name, common(name), key, key.public_key(), 1, ca=True), key)
+        return cls(
+            _certificate(name, common(name), key, key.public_key(), 1, ca=True, end=end), key
+        )
 
     @property
     def pem(self) -> bytes:
@@ -102,11 +109,17 @@ class Authority:
         ca: bool | None = True,
         path_length: int | None = None,
         purposes: Iterable[x509.ObjectIdentifier] = (),
+        usages: Iterable[str] | None = None,
     ) -> Authority:
         """Return an intermediate."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self.issue(
-            name, key.public_key(), ca=ca, path_length=path_length, purposes=purposes
+            name,
+            key.public_key(),
+            ca=ca,
+            path_length=path_length,
+            purposes=purposes,
+            usages=usages,
         )
         return Authority(certificate, key)
 
@@ -123,7 +136,6 @@ class Authority:
         ca: bool | None = False,
         path_length: int | None = None,
         extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
-        digest: hashes.SHA256 | hashes.SHA1 | None = None,
     ) -> x509.Certificate:
         """Return a certificate; ``ca=None`` leaves basic constraints out."""
         self.serials += 1
@@ -141,7 +153,6 @@ class Authority:
             ca=ca,
             path_length=path_length,
             extra=extra,
-            digest=digest,
         )
 
     def revoke(
@@ -186,7 +197,6 @@ def _certificate(
     ca: bool | None,
     path_length: int | None = None,
     extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
-    digest: hashes.SHA256 | hashes.SHA1 | None = None,
 ) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder()
@@ -209,4 +219,23 @@ def _certificate(
         builder = builder.add_extension(usage, critical=True)
     for value, critical in extra:
         builder = builder.add_extension(value, critical)
-    return builder.sign(issuer_key, digest or hashes.SHA256())
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+class ChainCase(SynchronousTestCase):
+    """One authority and what it makes of certificates."""
+
+    def setUp(self) -> None:
+        self.root = Authority.make()
+        self.authorities = Authorities.from_pem(self.root.pem)
+
+    def verify(self, *chain: x509.Certificate, now: float = NOW) -> VerifiedCertificate:
+        """Return what is made of a chain."""
+        return self.authorities.verify_client(pem(*chain), now)
+
+    def reason(self, text: str, now: float = NOW) -> str:
+        """Return why a certificate text is refused."""
+        error = self.assertRaises(DecodeError, self.authorities.verify_client, text, now)
+        self.assertEqual(error.layer, "secure_request")
+        self.assertLess(len(error.detail), 300)
+        return str(error.reason)

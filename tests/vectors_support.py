@@ -292,15 +292,21 @@ def compare_data(action: str, captured: Any, ours: Any, path: str = "") -> list[
                 found += compare_data(action, captured[key], ours[key], below)
         return found
     if isinstance(captured, list) and captured and isinstance(captured[0], dict):
-        wanted = sorted(captured[0])
-        shapes = [f"{place}: {sorted(each)}" for each in ours if sorted(each) != wanted]
-        if shapes:
-            return shapes
+        wanted = _shape(captured[0])
+        given = [_shape(each) for each in ours] if isinstance(ours, list) else []
+        if not given or any(shape != wanted for shape in given):
+            return [f"{place}: not a list of objects like {captured[0]!r}, but {ours!r}"]
     if _json_type(captured) != _json_type(ours):
         return [f"{place}: {captured!r} captured, {ours!r} here"]
     if captured != ours and not _listed(LEFT_OUT, place):
         return [f"{place}: {captured!r} captured, {ours!r} here"]
     return []
+
+
+def _shape(value: Any) -> Mapping[str, str]:
+    """Return the JSON types of an object's members."""
+    items = value.items() if isinstance(value, dict) else ()
+    return {name: _json_type(item) for name, item in items}
 
 
 def _json_type(value: Any) -> str:

@@ -243,7 +243,7 @@ class Management(MultiService):
                 rng=self._rng,
                 logger=self._log_sink.logger,
                 changed=self._changed,
-                policy=self._trust.policy,
+                trust=self._trust,
                 audit=self._audit,
             )
         )

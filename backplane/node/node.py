@@ -35,12 +35,11 @@ from backplane.node.presence import ManagementState, Presence
 from backplane.node.processor import Processor
 from backplane.node.rpcutil import RpcutilAgent
 from backplane.node.standard import DiscoveryAgent, NodeDetails
+from backplane.node.trust import Trust
 from backplane.security.audit import AuditLog
 from backplane.security.names import caller_id_for
-from backplane.security.policy import Policy
 from backplane.security.replay import ReplayMemory
 from backplane.security.roles import Role, Roles
-from backplane.security.signing import InsecureSigner, InsecureVerifier
 from backplane.stacks import thread_dump
 
 __all__ = ["Node", "NodeParts"]
@@ -60,7 +59,7 @@ class NodeParts:
         :class:`~backplane.node.backplane.Provided`, and how it is called.
     :ivar logger: makes a logger for a namespace.
     :ivar changed: called with each new state.
-    :ivar policy: of the ``backplane`` agent, beside the lists of roles.
+    :ivar trust: whom it believes, and as whom it speaks.
     :ivar audit: open, or ``None``.
     """
 
@@ -75,7 +74,7 @@ class NodeParts:
     rng: random.Random
     logger: Callable[[str], Logger]
     changed: Callable[[ManagementState], None]
-    policy: Policy | None = None
+    trust: Trust = Trust()
     audit: AuditLog | None = None
 
 
@@ -88,8 +87,8 @@ class Node:
         self._clock: IReactorTime = clock
         self._now = parts.now
         self._log = parts.logger("backplane.node")
-        self._signer = InsecureSigner()
-        self._caller_id = caller_id_for(config.identity)
+        self._signer = parts.trust.signer
+        self._caller_id = caller_id_for(parts.trust.certname or config.identity)
         threads = parts.threads if parts.threads is not None else run_in_thread(parts.reactor)
         self._calls = {
             name: MethodCalls(provided, clock, threads, mode)
@@ -127,7 +126,7 @@ class Node:
                 full=config.auth.full,
                 read_only=config.auth.read_only,
             ),
-            {} if parts.policy is None else {BackplaneAgent.metadata.name: parts.policy},
+            parts.trust.policies,
             facts=lambda: self.facts.usable(Role.FULL),
             classes=lambda: self._classes,
         )
@@ -137,7 +136,7 @@ class Node:
             agents=lambda: tuple(self.agents),
             facts=self.facts.usable,
             classes=lambda: self._classes,
-            verifier=InsecureVerifier(),
+            verifier=parts.trust.verifier,
             role_of=self._authorization.role_of,
             replay=ReplayMemory(),
             started=started,

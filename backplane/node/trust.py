@@ -5,34 +5,46 @@ Everything here is read before the node starts, so that mistakes are found then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
 
 import attrs
 from twisted.logger import Logger
 
+from backplane.choria import v1
 from backplane.choria.facts import parse_fact
 from backplane.choria.masking import mask
 from backplane.config.settings import ServiceConfig
 from backplane.errors import ConfigError, Problem
 from backplane.security.audit import AuditLog
 from backplane.security.policy import Policy, parse_groups, parse_policy
+from backplane.security.signing import InsecureSigner, InsecureVerifier, Verifier
 
 __all__ = ["Trust", "load_trust", "make_audit"]
+
+AGENT: Final = "backplane"
+"""Whose actions the configured policy is about."""
 
 
 @attrs.frozen(kw_only=True)
 class Trust:
-    """What the files say.
+    """Whom a node believes, and as whom it speaks; by default, everybody and as nobody.
 
-    :ivar policy: of the ``backplane`` agent, beside the lists of roles.
+    :ivar certname: name in its certificate; ``None`` without one.
+    :ivar policies: action policies beside the lists of roles, by agent.
     """
 
-    policy: Policy | None = None
+    verifier: Verifier = InsecureVerifier()
+    signer: v1.Signer = InsecureSigner()
+    certname: str | None = None
+    policies: Mapping[str, Policy] = MappingProxyType({})
 
     def warn(self, log: Logger) -> None:
         """Log what is lawful and hardly meant."""
-        for problem in self.policy.warnings if self.policy is not None else ():
-            log.warn("{problem}", problem=str(problem))
+        for policy in self.policies.values():
+            for problem in policy.warnings:
+                log.warn("{problem}", problem=str(problem))
 
 
 def load_trust(config: ServiceConfig) -> Trust:
@@ -40,7 +52,8 @@ def load_trust(config: ServiceConfig) -> Trust:
 
     :raises ConfigError: with the mistakes in them.
     """
-    return Trust(policy=_policy(config))
+    policy = _policy(config)
+    return Trust(policies={} if policy is None else {AGENT: policy})
 
 
 def make_audit(config: ServiceConfig, report: Callable[[str], None]) -> AuditLog | None:

@@ -74,7 +74,7 @@ class NodeParts:
     rng: random.Random
     logger: Callable[[str], Logger]
     changed: Callable[[ManagementState], None]
-    trust: Trust = Trust()
+    trust: Trust = attrs.field(factory=Trust)
     audit: AuditLog | None = None
 
 

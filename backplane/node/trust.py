@@ -35,8 +35,8 @@ class Trust:
     :ivar policies: action policies beside the lists of roles, by agent.
     """
 
-    verifier: Verifier = InsecureVerifier()
-    signer: v1.Signer = InsecureSigner()
+    verifier: Verifier = attrs.field(factory=InsecureVerifier)
+    signer: v1.Signer = attrs.field(factory=InsecureSigner)
     certname: str | None = None
     policies: Mapping[str, Policy] = MappingProxyType({})
 

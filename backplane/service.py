@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 
 from backplane.config.service import make_config, parse
 from backplane.config.settings import ServiceConfig
-from backplane.errors import ConfigError, Problem, StateError
+from backplane.errors import StateError
 from backplane.interfaces import DataItem
 from backplane.logs import ManagementLog
 from backplane.nats.servers import Server
@@ -93,7 +93,7 @@ class Management(MultiService):
         )
         self._log: Logger = self._log_sink.logger("backplane.service")
         self._provision = Provision()
-        self._trust = load_trust(self.config)
+        self._trust = load_trust(self.config, lambda text: self._log.warn("{text}", text=text))
         self._audit = make_audit(self.config, lambda text: self._log.error("{text}", text=text))
         self._data_publisher = data_publisher
         self._calls = calls
@@ -211,7 +211,8 @@ class Management(MultiService):
         _here.add(name)
         started: list[Any] = []
         try:
-            self._trust.warn(self._log)
+            for text in self._trust.warnings:
+                self._log.warn("{text}", text=text)
             if self._audit is not None:
                 self._audit.open()
             self._node = self._make_node(reactor)
@@ -332,14 +333,4 @@ def _config(config: object) -> ServiceConfig:
         names = ("name", "brokers", "logfile", "loglevel", "tls", "auth", "identity")
         fields = {name: getattr(config, name, None) for name in names}
         made = make_config(hostname=host_identity(), **fields)
-    if made.tls is not None:
-        raise ConfigError(
-            [
-                Problem(
-                    "management.tls",
-                    f"scheme {made.tls.scheme}",
-                    "no tls section: this version has the insecure mode only",
-                )
-            ]
-        )
     return made

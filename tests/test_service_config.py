@@ -178,13 +178,16 @@ class ConfigurationTests(ManagementCase):
         self.assertRaises(ConfigError, Management, None)
 
     def test_secure_mode(self) -> None:
-        """A configuration that asks for TLS is refused: it is not run without."""
-        for scheme in ("puppet", "file"):
-            section = {"name": "app", "brokers": ["b"], "tls": {"scheme": scheme}}
-            error = self.assertRaises(ConfigError, Management, section)
-            self.assertEqual([problem.key for problem in error.problems], ["management.tls"])
-            self.assertIn(scheme, str(error))
-            self.assertIn("insecure mode only", str(error))
+        """A configuration that asks for TLS is not run without its files."""
+        section = {"name": "app", "brokers": ["b"], "tls": {"scheme": "file"}}
+        error = self.assertRaises(ConfigError, Management, section)
+        self.assertEqual(
+            [problem.key for problem in error.problems],
+            ["management.tls.ca", "management.tls.cert", "management.tls.key"],
+        )
+        section["tls"] = {"scheme": "puppet", "ssl_dir": "/nonexistent"}
+        error = self.assertRaises(ConfigError, Management, section)
+        self.assertIn("/nonexistent/certs/ca.pem", str(error))
 
 
 class SecretTests(ManagementCase):

@@ -222,7 +222,7 @@ class ReadingTests(TapCase):
         """What asks for TLS is refused before anything starts."""
         said = self.refused(self.config(tls={"scheme": "puppet"}))
         self.assertIn("management.tls", said)
-        self.assertIn("insecure mode only", said)
+        self.assertIn("wanted a readable file", said)
 
     def test_not_importable(self) -> None:
         """A module that is not there, or not in the folder."""

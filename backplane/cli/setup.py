@@ -16,6 +16,7 @@ from backplane._version import __version__
 from backplane.choria.ddl import DDL
 from backplane.cli.commands import Fault
 from backplane.client.accounting import ExitCode
+from backplane.client.credentials import Credentials, insecure_credentials, load_credentials
 from backplane.client.run import Operator
 from backplane.config.client import ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError
@@ -23,11 +24,7 @@ from backplane.nats.client import NatsClient
 from backplane.nats.errors import NatsError
 from backplane.node.agent import Agent
 from backplane.node.host import host_identity
-from backplane.security.names import (
-    caller_id_for,
-    default_certname,
-    valid_identity,
-)
+from backplane.security.names import valid_identity
 
 __all__ = ["Settings", "agent_ddl", "connect", "load", "log_to_stderr", "read_nodes"]
 
@@ -47,7 +44,7 @@ class Settings:
     config: ClientConfig
     brokers: tuple[str, ...]
     identity: str
-    caller_id: str
+    credentials: Credentials
 
 
 def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settings:
@@ -77,19 +74,20 @@ def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settin
         raise Fault(
             f"{path}: no brokers: plugin.choria.middleware_hosts is not set", ExitCode.USAGE
         )
-    if not insecure:
-        raise Fault(
-            "this version has no TLS and signatures yet: pass --insecure for networks without "
-            "security",
-            ExitCode.CREDENTIALS,
-        )
     try:
         identity = config.identity or host_identity()
-        uid = os.geteuid() if hasattr(os, "geteuid") else None
-        caller_id = caller_id_for(default_certname(identity, environ=environ, uid=uid))
+        credentials = (
+            insecure_credentials(identity, environ)
+            if insecure
+            else load_credentials(config, identity, environ)
+        )
+    except ConfigError as error:
+        raise Fault(
+            f"{error}\n(--insecure is for networks without security)", ExitCode.CREDENTIALS
+        ) from None
     except ValueError as error:
         raise Fault(str(error), ExitCode.CREDENTIALS) from None
-    return Settings(config=config, brokers=brokers, identity=identity, caller_id=caller_id)
+    return Settings(config=config, brokers=brokers, identity=identity, credentials=credentials)
 
 
 def _cwd() -> str:
@@ -111,7 +109,7 @@ def connect(
         client = NatsClient(
             settings.brokers,
             reactor,
-            name=settings.caller_id,
+            name=settings.credentials.caller_id,
             user=config.user,
             password=config.password,
             retry=False,
@@ -119,12 +117,18 @@ def connect(
             buffer_size=64 * 1024 * 1024,
             rng=random.SystemRandom(),
             version=__version__,
+            tls=settings.credentials.tls,
         )
     except (ValueError, NatsError) as error:
         raise Fault(str(error), ExitCode.USAGE) from None
     client.startService()
     operator = Operator(
-        client, reactor, caller_id=settings.caller_id, identity=settings.identity, now=now
+        client,
+        reactor,
+        caller_id=settings.credentials.caller_id,
+        identity=settings.identity,
+        now=now,
+        signer=settings.credentials.signer,
     )
     return client, operator
 

@@ -19,17 +19,13 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from backplane._version import __version__
 from backplane.client.accounting import Outcome
+from backplane.client.credentials import Credentials, insecure_credentials, load_credentials
 from backplane.client.jobs import make_job
 from backplane.client.run import Operator, Progress
 from backplane.config.client import find_config, load_client_config
 from backplane.nats.client import NatsClient
 from backplane.nats.servers import Server
-from backplane.security.names import (
-    caller_id_for,
-    default_certname,
-    default_identity,
-    valid_identity,
-)
+from backplane.security.names import default_identity, valid_identity
 
 __all__ = ["Client"]
 
@@ -42,8 +38,10 @@ class Client(Service):
 
     :param brokers: addresses, ``host:port`` or URLs.
     :param reactor: provides time, TCP and name resolution; the global one by default.
-    :param insecure: must be true: this version has no TLS and signatures.
-    :param certname: who asks, such as ``sre.choria``; as for the command line by default.
+    :param credentials: who asks, and how he signs; see :meth:`from_config`.
+    :param insecure: ask without TLS and signatures instead.
+    :param certname: who says to ask, such as ``sre.choria``, in the insecure mode; as for
+        the command line by default.
     :param identity: of this host; its name by default.
     :param user, password: for the broker.
     :param retry: connect for ever; otherwise :meth:`when_connected` fails when no broker
@@ -51,7 +49,8 @@ class Client(Service):
     :param discovery_timeout: seconds, where a request does not say.
     :param now: wall-clock time.
     :param endpoint: makes the endpoint for a broker; TCP by default.
-    :raises ValueError: for names that cannot be, and without ``insecure``.
+    :raises ValueError: for names that cannot be, and without either ``credentials`` or
+        ``insecure``.
     """
 
     def __init__(
@@ -59,6 +58,7 @@ class Client(Service):
         brokers: str | Sequence[str],
         reactor: Any = None,
         *,
+        credentials: Credentials | None = None,
         insecure: bool = False,
         certname: str | None = None,
         identity: str | None = None,
@@ -70,10 +70,10 @@ class Client(Service):
         now: Callable[[], float] = time.time,
         endpoint: Callable[[Server], IStreamClientEndpoint] | None = None,
     ) -> None:
-        if not insecure:
+        if insecure == (credentials is not None):
             raise ValueError(
-                "this version has no TLS and signatures yet: pass insecure=True for networks "
-                "without security"
+                "pass credentials, or insecure=True for networks without security "
+                "(Client.from_config reads credentials)"
             )
         if reactor is None:
             from twisted.internet import reactor as default
@@ -83,10 +83,9 @@ class Client(Service):
             identity = default_identity(socket.gethostname())
         elif not valid_identity(identity):
             raise ValueError(f"{identity[:60]!r} is not an identity")
-        uid = os.geteuid() if hasattr(os, "geteuid") else None
-        if certname is None:
-            certname = default_certname(identity, environ=os.environ, uid=uid)
-        self.caller_id = caller_id_for(certname)
+        if credentials is None:
+            credentials = insecure_credentials(identity, os.environ, certname)
+        self.caller_id = credentials.caller_id
         self._discovery_timeout = discovery_timeout
         self._nats = NatsClient(
             brokers,
@@ -100,9 +99,15 @@ class Client(Service):
             rng=random.SystemRandom(),
             endpoint=endpoint,
             version=__version__,
+            tls=credentials.tls,
         )
         self._operator = Operator(
-            self._nats, reactor, caller_id=self.caller_id, identity=identity, now=now
+            self._nats,
+            reactor,
+            caller_id=self.caller_id,
+            identity=identity,
+            now=now,
+            signer=credentials.signer,
         )
 
     @classmethod
@@ -185,7 +190,7 @@ def file_options(path: str | None, options: Mapping[str, Any]) -> dict[str, Any]
     if path is None:
         path, searched = find_config(home, os.path.exists)
     config = load_client_config(path, home=home, cwd=os.getcwd(), env=os.environ, searched=searched)
-    given = {
+    given: dict[str, Any] = {
         "brokers": config.middleware_hosts,
         "identity": config.identity,
         "user": config.user,
@@ -193,4 +198,8 @@ def file_options(path: str | None, options: Mapping[str, Any]) -> dict[str, Any]
         "connect_timeout": config.connect_timeout,
         "discovery_timeout": config.discovery_timeout,
     }
+    if not options.get("insecure") and "credentials" not in options:
+        identity = config.identity or default_identity(socket.gethostname())
+        certname = options.get("certname")
+        given["credentials"] = load_credentials(config, identity, os.environ, certname)
     return {**given, **options}

@@ -47,6 +47,7 @@ class Operator:
     :param caller_id: such as ``choria=sre.choria``.
     :param identity: of this host.
     :param now: wall-clock time.
+    :param signer: signs the requests; nobody does by default, for the insecure mode.
     """
 
     def __init__(
@@ -57,13 +58,14 @@ class Operator:
         caller_id: str,
         identity: str,
         now: Callable[[], float],
+        signer: v1.Signer | None = None,
     ) -> None:
         self.client = client
         self.clock = clock
         self._caller_id = caller_id
         self._identity = identity
         self._now = now
-        self._signer = InsecureSigner()
+        self._signer = signer if signer is not None else InsecureSigner()
 
     def begin(
         self, job: Job, progress: Progress | None = None, *, started: float | None = None

@@ -133,9 +133,17 @@ class ManagementReader:
             ssl_dir=self._file(tls, "ssl_dir"),
             identity=tls.text("identity", rule=identity_rule),
             support_legacy_certificates=tls.flag("support_legacy_certificates"),
+            crl=self._file(tls, "crl", why_not_readable),
+            allow=self._patterns(tls, "allow"),
+            privileged=self._patterns(tls, "privileged"),
+            delegation=tls.flag("delegation", default=True),
+            handshake_first=tls.flag("handshake_first"),
         )
         tls.close()
         return made
+
+    def _patterns(self, section: Section, name: str) -> tuple[str, ...] | None:
+        return section.texts(name, r"\.choria$") if section.has(name) else None
 
     def _auth(self, top: Section) -> AuthConfig:
         auth = top.section("auth")

@@ -92,11 +92,11 @@ class Section:
         )
         return tuple(item for item in read if item is not None)
 
-    def flag(self, name: str) -> bool:
-        """Return a boolean, ``False`` by default."""
+    def flag(self, name: str, default: bool = False) -> bool:
+        """Return a boolean."""
         node = self.take(name)
         if node is None or node.value is FAILED:
-            return False
+            return default
         words = {"true": True, "false": False}
         if node.expanded and str(node.value).lower() in words:
             return words[str(node.value).lower()]

@@ -38,6 +38,11 @@ class TLSConfig:
     :ivar ca: file; ``cert`` and ``key`` likewise; ``cache`` and ``ssl_dir`` are directories.
     :ivar identity: name in the certificate, when it is not the service's identity.
     :ivar support_legacy_certificates: accept certificates without alternative names.
+    :ivar crl: file with revocation lists.
+    :ivar allow: regular expressions of callers who are taken; Choria's two by default.
+    :ivar privileged: the same of certificates that may speak for others.
+    :ivar delegation: whether any may.
+    :ivar handshake_first: the brokers want TLS before they say anything.
     """
 
     scheme: str
@@ -48,6 +53,11 @@ class TLSConfig:
     ssl_dir: str | None = None
     identity: str | None = None
     support_legacy_certificates: bool = False
+    crl: str | None = None
+    allow: tuple[str, ...] | None = None
+    privileged: tuple[str, ...] | None = None
+    delegation: bool = True
+    handshake_first: bool = False
 
 
 @attrs.frozen

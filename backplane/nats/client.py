@@ -32,6 +32,7 @@ from backplane.nats.events import (
     ServerError,
     read_error,
 )
+from backplane.nats.layer import Security
 from backplane.nats.login import Login
 from backplane.nats.servers import Server, ServerPool, parse_servers
 from backplane.nats.subscription import Message, Subscription, Subscriptions
@@ -70,6 +71,8 @@ class NatsClient(Service):
         of them unanswered ends the connection.
     :param buffer_size: bytes of publishes that are kept while there is no connection.
     :param stop_timeout: seconds for the last flush when the service stops.
+    :param tls: makes the security of each connection to a server, which then must speak TLS.
+    :param tls_first: TLS before the server says INFO, where it wants that.
     """
 
     def __init__(
@@ -93,6 +96,8 @@ class NatsClient(Service):
         buffer_size: int = 2 * 1024 * 1024,
         stop_timeout: float = 5.0,
         version: str = "0",
+        tls: Callable[[Server], Security] | None = None,
+        tls_first: bool = False,
     ) -> None:
         rng = rng if rng is not None else random.SystemRandom()
         log = log if log is not None else Logger(namespace="backplane.nats")
@@ -107,6 +112,7 @@ class NatsClient(Service):
             ping_interval=ping_interval,
             max_unanswered=max_unanswered,
             backlog=buffer_size,
+            tls_first=tls_first,
         )
         self._counts = Counts()
         self._dialer = Dialer(
@@ -119,7 +125,9 @@ class NatsClient(Service):
             counts=self._counts,
             log=log,
             rng=rng,
+            tls=tls,
         )
+        self._secure = tls is not None
         self._subscriptions = Subscriptions(self._send, self._counts, log)
         self._buffer = PublishBuffer(buffer_size)
         self._stop_timeout = stop_timeout
@@ -151,7 +159,7 @@ class NatsClient(Service):
             "dont_randomize_servers": not self._randomize,
             "name": self._login.name,
             "pedantic": False,
-            "secure": False,
+            "secure": self._secure,
             "allow_reconnect": manners.retry,
             "max_reconnect_attempts": -1 if manners.retry else 0,
             "reconnect_time_wait": FIRST_DELAY,

@@ -21,6 +21,7 @@ from backplane.nats.errors import (
     NotConnected,
     ProtocolError,
 )
+from backplane.nats.layer import Security, start_tls
 from backplane.nats.session import Answered, Established, InfoChanged, Refused, Session
 
 __all__ = ["NatsConnection", "Owner"]
@@ -58,6 +59,8 @@ class NatsConnection(Protocol):
     :param ping_interval: seconds between keep-alive PINGs.
     :param max_unanswered: keep-alive PINGs that may be unanswered.
     :param backlog: bytes of publishes kept while the socket does not drain.
+    :param security: TLS, which starts after INFO.
+    :param tls_first: TLS starts at once.
     :ivar dropped: publishes that were kept when the connection was lost.
     """
 
@@ -72,6 +75,8 @@ class NatsConnection(Protocol):
         ping_interval: float,
         max_unanswered: int,
         backlog: int,
+        security: Security | None = None,
+        tls_first: bool = False,
     ) -> None:
         self.session = Session(connect)
         self.address = address
@@ -82,6 +87,8 @@ class NatsConnection(Protocol):
         self._ping_interval = ping_interval
         self._max_unanswered = max_unanswered
         self._limit = backlog
+        self._security = security
+        self._tls_first = tls_first
         self._timer: IDelayedCall | None = None
         self._closer: IDelayedCall | None = None
         self._paused = False
@@ -91,6 +98,7 @@ class NatsConnection(Protocol):
         self._last_error = ""
         self._gone: list[Deferred[None]] = []
         self._ended = False
+        self._secured = False
 
     def connectionMade(self) -> None:
         """Start the handshake's deadline."""
@@ -100,6 +108,8 @@ class NatsConnection(Protocol):
                 getattr(transport, option)(True)
         transport.registerProducer(self, True)
         self._timer = self._clock.callLater(self._handshake_timeout, self._too_slow)
+        if self._security is not None and self._tls_first:
+            self._start_tls(self._security)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes of the server."""
@@ -118,8 +128,30 @@ class NatsConnection(Protocol):
             error.server = self.address
             self.abort(error)
             return
+        if self._security is not None and not self._secured and self.session.info:
+            wrong = self._why_no_tls(bool(events))
+            if wrong is not None:
+                self.abort(ConnectionFailed(wrong, self.address, "tls"))
+                return
+            self._start_tls(self._security)
         self._write_session()
         self._events(events)
+
+    def _why_no_tls(self, more: bool) -> str | None:
+        info = self.session.info
+        if not (info.get("tls_required") or info.get("tls_available")):
+            return "the broker does not speak TLS"
+        if more or self.session.unfinished:
+            # Somebody between us wants it to be taken for what the broker says under TLS.
+            return "the broker said more than INFO before TLS"
+        return None
+
+    def _start_tls(self, security: Security) -> None:
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        self._secured = True
+        self.transport = start_tls(transport, security, self._clock)
+        self.transport.registerProducer(self, True)
 
     def _events(self, events: Iterable[object]) -> None:
         for event in events:
@@ -292,6 +324,11 @@ class NatsConnection(Protocol):
 
     def _explain(self, reason: Failure) -> Exception:
         words = self._last_error
+        if self._secured and not self.session.established:
+            assert self._security is not None
+            said = self._security.explain(reason.value)
+            if said is not None:
+                return ConnectionFailed(said, self.address, "tls")
         if not self.session.established:
             phase = "handshake" if self.session.info else "info"
             where = "after INFO" if self.session.info else "before INFO"

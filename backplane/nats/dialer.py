@@ -26,6 +26,7 @@ from backplane.nats.connection import NatsConnection, Owner
 from backplane.nats.counts import Counts
 from backplane.nats.errors import ConnectionClosed, ConnectionFailed, NatsError, NotConnected
 from backplane.nats.events import Connected, ConnectFailed, Disconnected
+from backplane.nats.layer import Security
 from backplane.nats.login import Login
 from backplane.nats.outage import OutageLog
 from backplane.nats.servers import Server, ServerPool
@@ -45,6 +46,7 @@ class Manners:
     :ivar ping_interval: seconds between keep-alive PINGs.
     :ivar max_unanswered: keep-alive PINGs that may be unanswered.
     :ivar backlog: bytes of publishes kept while a socket does not drain.
+    :ivar tls_first: TLS before INFO.
     """
 
     retry: bool
@@ -52,6 +54,7 @@ class Manners:
     ping_interval: float
     max_unanswered: int
     backlog: int
+    tls_first: bool = False
 
 
 class Caller(Protocol):
@@ -75,6 +78,7 @@ class Dialer(Owner):
 
     :param endpoint: makes the endpoint for a server.
     :param rng: for the jitter.
+    :param tls: makes the security of a connection to a server.
     :ivar server: the one that is connected, or was tried last.
     """
 
@@ -90,6 +94,7 @@ class Dialer(Owner):
         counts: Counts,
         log: Logger,
         rng: random.Random,
+        tls: Callable[[Server], Security] | None = None,
     ) -> None:
         self.server: Server | None = None
         self._caller = caller
@@ -97,6 +102,7 @@ class Dialer(Owner):
         self._clock = clock
         self._endpoint = endpoint
         self._login = login
+        self._tls = tls
         self._manners = manners
         self._counts = counts
         self._log = log
@@ -251,20 +257,22 @@ class Dialer(Owner):
             return
         server = self.server = self._pool.take()
         self._round += 1
-        if server.scheme == "tls":
-            self._failed(
-                server, ConnectionFailed("TLS is not supported yet", server.address, "tls")
-            )
+        if server.scheme == "tls" and self._tls is None:
+            text = "tls:// needs certificates, and none are configured"
+            self._failed(server, ConnectionFailed(text, server.address, "tls"))
             return
+        security = None if self._tls is None else self._tls(server)
         connection = self._connection = NatsConnection(
             self,
             self._clock,
-            lambda info: self._login.fields(info, server),
+            lambda info: self._login.fields(info, server, security is not None),
             address=server.address,
             handshake_timeout=self._manners.connect_timeout,
             ping_interval=self._manners.ping_interval,
             max_unanswered=self._manners.max_unanswered,
             backlog=self._manners.backlog,
+            security=security,
+            tls_first=self._manners.tls_first,
         )
         factory = Factory.forProtocol(lambda: connection)
         factory.noisy = False

@@ -29,20 +29,22 @@ class Login:
     verbose: bool = False
     version: str = "0"
 
-    def fields(self, info: Mapping[str, Any], server: Server) -> dict[str, Any]:
+    def fields(self, info: Mapping[str, Any], server: Server, secure: bool) -> dict[str, Any]:
         """Return the fields for a server that said ``info``.
+
+        :param secure: the connection has, or is about to have, TLS.
 
         Credentials are sent also to servers that do not ask for them: one with a
         default user does not, and would silently take us for that one.
 
         :raises ConnectionFailed: when the server wants TLS.
         """
-        if info.get("tls_required"):
+        if info.get("tls_required") and not secure:
             raise ConnectionFailed("the broker wants TLS", server.address, "tls")
         fields: dict[str, Any] = {
             "verbose": self.verbose,
             "pedantic": False,
-            "tls_required": False,
+            "tls_required": secure,
             "name": self.name,
             "lang": "python-twisted",
             "version": self.version,

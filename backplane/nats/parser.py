@@ -182,6 +182,11 @@ class Parser:
         self._head: _Head | None = None  # of the unfinished payload
         self._cache: dict[bytes, _Head] = {}
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a part of a line or payload was received."""
+        return bool(self._pieces) or self._head is not None
+
     def feed(self, data: bytes) -> list[Event]:
         """Take received bytes.
 

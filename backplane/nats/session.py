@@ -88,6 +88,11 @@ class Session:
         return DEFAULT_MAX_PAYLOAD
 
     @property
+    def unfinished(self) -> bool:
+        """Whether a part of a line or payload was received, or anything after INFO."""
+        return self._parser.unfinished or self.established
+
+    @property
     def pending(self) -> list[object]:
         """Tokens of PINGs that were not answered."""
         return [token for token in self._waiting if token is not None]

@@ -19,6 +19,7 @@ from backplane.config.settings import ServiceConfig
 from backplane.interfaces import DataItem
 from backplane.nats.client import Connected, NatsClient, ServerError
 from backplane.nats.errors import BadSubject, PayloadTooLarge
+from backplane.nats.layer import Security
 from backplane.nats.servers import Server, parse_servers
 from backplane.nats.validators import check_publish_subject
 from backplane.node.admission import Admission
@@ -40,6 +41,7 @@ from backplane.security.audit import AuditLog
 from backplane.security.names import caller_id_for
 from backplane.security.replay import ReplayMemory
 from backplane.security.roles import Role, Roles
+from backplane.security.tls import BrokerTLS
 from backplane.stacks import thread_dump
 
 __all__ = ["Node", "NodeParts"]
@@ -108,6 +110,8 @@ class Node:
             ping_interval=config.ping_interval,
             stop_timeout=config.stop_timeout,
             version=__version__,
+            tls=_server_security(parts.trust.tls),
+            tls_first=config.tls is not None and config.tls.handshake_first,
         )
         self._classes: list[str] = []
         started = parts.now()
@@ -315,6 +319,10 @@ class Node:
             reply_to=NOWHERE,
         )
         return Sealed(subject, payload)
+
+
+def _server_security(tls: BrokerTLS | None) -> Callable[[Server], Security] | None:
+    return None if tls is None else lambda server: tls(server.tls_name or server.host)
 
 
 def _public_settings(config: ServiceConfig) -> dict[str, Any]:

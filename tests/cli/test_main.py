@@ -377,7 +377,7 @@ class ConfigurationTests(MainCase):
         """Who asks: from the environment, as Choria does it; nonsense is 77."""
         os.environ["MCOLLECTIVE_CERTNAME"] = "sre.choria"
         self.job("demo", "ping")
-        self.assertEqual(self.settings[-1].caller_id, "choria=sre.choria")
+        self.assertEqual(self.settings[-1].credentials.caller_id, "choria=sre.choria")
         os.environ["MCOLLECTIVE_CERTNAME"] = "a b"
         self.assertEqual(self.run_main("--insecure", "demo", "ping").code, 77)
 

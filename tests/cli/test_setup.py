@@ -10,7 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from backplane.cli import setup
 from backplane.cli.commands import Fault
 from backplane.client.accounting import ExitCode
+from backplane.client.credentials import Credentials
 from backplane.config.client import ClientConfig
+from backplane.security.signing import InsecureSigner
 
 
 class ConnectTests(SynchronousTestCase):
@@ -21,7 +23,7 @@ class ConnectTests(SynchronousTestCase):
             config=ClientConfig(**config),
             brokers=brokers,
             identity="here.example.net",
-            caller_id="choria=sre.choria",
+            credentials=Credentials(caller_id="choria=sre.choria", signer=InsecureSigner()),
         )
 
     def test_options(self) -> None:

@@ -149,7 +149,11 @@ def run_cli(*args: str, **environ: str) -> Ran:
 
 
 def _twistd() -> list[str]:
-    code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+    # Background jobs of a shell ignore SIGINT, and so would what they start.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+    )
     return [sys.executable, "-c", code]
 
 

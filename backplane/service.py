@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 
 from backplane.config.service import make_config, parse
 from backplane.config.settings import ServiceConfig
-from backplane.errors import StateError
+from backplane.errors import ConfigError, Problem, StateError
 from backplane.interfaces import DataItem
 from backplane.logs import ManagementLog
 from backplane.nats.servers import Server
@@ -178,6 +178,8 @@ class Management(MultiService):
 
     def on_change(self, listener: Callable[[ManagementState], None]) -> None:
         """Call ``listener`` with each new :attr:`state`, of readiness lost or regained."""
+        if not callable(listener):
+            raise TypeError(f"a listener is called, and {type(listener).__name__} cannot be")
         self._listeners.append(listener)
 
     def privilegedStartService(self) -> None:
@@ -196,6 +198,8 @@ class Management(MultiService):
         """
         if self._stopping is not None:
             raise StateError("the management is still stopping")
+        if self._node is not None:
+            raise StateError("the management is started already")
         name = (self.config.collective, self.config.identity)
         if name in _here:
             raise StateError(
@@ -330,6 +334,9 @@ def _config(config: object) -> ServiceConfig:
     elif isinstance(config, ServiceConfig):
         made = make_config(**attrs.asdict(config, recurse=False))
     else:
+        if not (hasattr(config, "name") and hasattr(config, "brokers")):
+            wanted = "a mapping, or an object with name and brokers; load_file() reads a file"
+            raise ConfigError([Problem("management", type(config).__name__, wanted)])
         names = ("name", "brokers", "logfile", "loglevel", "tls", "auth", "identity")
         fields = {name: getattr(config, name, None) for name in names}
         made = make_config(hostname=host_identity(), **fields)

@@ -28,6 +28,7 @@ from twisted.python import usage
 from backplane.config.document import read_file
 from backplane.config.service import LoadedConfig, load_file
 from backplane.errors import BackplaneError, ConfigError
+from backplane.logs import printable
 from backplane.node.host import host_identity
 from backplane.service import Management
 
@@ -152,7 +153,7 @@ def _one_line(error: BaseException) -> str:
         and not frame.filename.startswith("<frozen importlib")
     ]
     place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()), 2000)
     return type(error).__name__ + (f": {text}" if text else "") + place
 
 

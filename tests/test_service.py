@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import directlyProvides, implementer
 
 from backplane import (
+    ConfigError,
     DataItem,
     LogLevel,
     Management,
@@ -74,6 +76,27 @@ class ProvideTests(ManagementCase):
         management.provide(Pausable())
         error = self.assertRaises(StateError, management.provide, Pausable())
         self.assertIn("IPausable", str(error))
+        management.provide(service := Service())
+        self.assertRaises(StateError, management.provide, service)
+
+    def test_wrong_arguments(self) -> None:
+        """A mode of calls that is none, and a listener that cannot be called, are told at once."""
+        management = self.harness.make()
+        error = self.assertRaises(ValueError, management.provide, Pausable(), calls="threads")
+        self.assertIn("reactor, thread", str(error))
+        options = {"pausable": Pausable(), "calls": "threads"}
+        self.assertRaises(ValueError, self.harness.make, options=options)
+        self.assertRaises(TypeError, management.on_change, "print")
+        for config in (None, "app.yaml", ["name"]):
+            problems = self.assertRaises(ConfigError, Management, config)
+            self.assertIn("wanted a mapping, or an object with name", str(problems))
+
+    def test_started_twice(self) -> None:
+        """A second start is refused by what it is, and the first one goes on."""
+        management = self.harness.manage()
+        error = self.assertRaises(StateError, management.startService)
+        self.assertIn("started already", str(error))
+        self.assertTrue(self.harness.ask("ping").ok)
 
     def test_no_interface(self) -> None:
         """An object that provides nothing is a mistake, and the text says what is missing."""

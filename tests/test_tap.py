@@ -74,7 +74,7 @@ def useless(document, management):
     return Useless()
 
 def broken(document, management):
-    raise ValueError("no such\\ntable: shop")
+    raise ValueError("no such\\ntable: \\x1b[2Jshop")
 
 def leaving(document, management):
     raise SystemExit(0)

@@ -130,10 +130,13 @@ class MakingTests(TapCase):
     def test_raises(self) -> None:
         """A factory that raises: reason and place on the terminal, the traceback in the log."""
         said = self.refused_start(self.config("broken"))
-        line = APPLICATION.split("\n").index('    raise ValueError("no such\\ntable: shop")') + 1
+        line = (
+            APPLICATION.split("\n").index('    raise ValueError("no such\\ntable: \\x1b[2Jshop")')
+            + 1
+        )
         self.assertEqual(
             said,
-            f"{self.module}:broken failed: ValueError: no such table: shop "
+            f"{self.module}:broken failed: ValueError: no such table: \\x1b[2Jshop "
             f"({self.module}.py:{line})",
         )
         (failure,) = self.flushLoggedErrors(ValueError)
@@ -183,7 +186,7 @@ class MakingTests(TapCase):
         service = self.make(self.config("broken"))
         os.close(self.terminal)
         self.assertRaises(Exception, service.startService)
-        self.assertIn("table: shop", "\n".join(self.log.texts("critical")))
+        self.assertIn("no such table", "\n".join(self.log.texts("critical")))
         self.flushLoggedErrors(ValueError)
         self.terminal = os.open(os.devnull, os.O_RDONLY)
 

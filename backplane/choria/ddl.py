@@ -87,6 +87,11 @@ class Input:
             raise ValueError(f"input {self.name}: a list needs choices")
         if self.type == "string" and self.validation not in _VALIDATORS:
             compile_pattern(self.validation)
+        if self.maxlength < 0:
+            raise ValueError(f"input {self.name}: maxlength {self.maxlength} is below 0")
+        reason = None if self.default is None else _wrong(self, self.default)
+        if reason:
+            raise ValueError(f"input {self.name}: the default {self.default!r} {reason}")
 
 
 @attrs.frozen(kw_only=True)
@@ -122,6 +127,12 @@ class ActionDDL:
     display: Literal["ok", "failed", "always"] = "failed"
     aggregates: tuple[Aggregate, ...] = ()
 
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.description, str):
+            raise TypeError(f"action {self.name}: the description must be text")
+        _check_items(self, "input", Input, self.inputs)
+        _check_items(self, "output", Output, self.outputs)
+
 
 @attrs.frozen(kw_only=True)
 class DDL:
@@ -147,6 +158,21 @@ class DDL:
         for action in self.actions:
             lines += [*_ruby_action(action), ""]
         return "\n".join(lines)
+
+
+def _check_items(
+    action: ActionDDL, what: str, kind: type[Input] | type[Output], items: tuple[Any, ...]
+) -> None:
+    names = set()
+    for item in items:
+        if not isinstance(item, kind):
+            raise TypeError(
+                f"action {action.name}: {what}s are made by {kind.__name__}(…), "
+                f"not {type(item).__name__}"
+            )
+        if item.name in names:
+            raise ValueError(f"action {action.name}: two {what}s are named {item.name}")
+        names.add(item.name)
 
 
 def _action(action: ActionDDL) -> dict[str, Any]:

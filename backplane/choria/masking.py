@@ -128,6 +128,8 @@ def _copy(value: Any, names: _Names, path: str, depth: int, absent: bool) -> Any
     if isinstance(value, Mapping):
         result = {}
         for key, item in value.items():
+            if isinstance(key, str) and "@" in key and "://" in key:
+                key = _mask_urls(key)
             where = f"{path}.{key}" if path else str(key)
             if not names.is_secret(str(key), where):
                 result[key] = _copy(item, names, where, depth + 1, absent)

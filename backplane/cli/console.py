@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TextIO
 
 from backplane.logs import printable
@@ -52,7 +52,7 @@ class Console:
         """Write a line to standard output; ``before`` comes first and has no colour."""
         self._end_line()
         painted = _painted(text, colour) if self._colour_out else text
-        self._out = _write(self._out, f"{before}{painted}\n")
+        self._out = _write(self._out, f"{before}{painted}\n", self._lost)
 
     def note(self, text: str, colour: str | None = None) -> None:
         """Write a line to standard error."""
@@ -80,8 +80,12 @@ class Console:
 
     def flush(self) -> None:
         """Write what is still held, as far as somebody reads it."""
-        self._out = _write(self._out, "")
+        self._out = _write(self._out, "", self._lost)
         self._err = _write(self._err, "")
+
+    def _lost(self, error: OSError) -> None:
+        """Say that output is lost, a full disk for example: nobody chose that."""
+        self.note(f"backplane: error: standard output: {error.strerror or error}")
 
     def _end_line(self) -> None:
         if self._open:
@@ -100,8 +104,13 @@ def _is_terminal(stream: TextIO) -> bool:
         return False
 
 
-def _write(stream: TextIO, text: str) -> TextIO:
-    """Write and return the stream, or one that leads nowhere when nobody reads it."""
+def _write(
+    stream: TextIO, text: str, lost: Callable[[OSError], None] = lambda error: None
+) -> TextIO:
+    """Write and return the stream, or one that leads nowhere when nobody reads it.
+
+    :param lost: called when it cannot be written for another reason.
+    """
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         try:
@@ -113,7 +122,8 @@ def _write(stream: TextIO, text: str) -> TextIO:
     except (BrokenPipeError, ValueError):
         _silence(stream)
         return io.StringIO()
-    except OSError:
+    except OSError as error:
+        lost(error)
         return io.StringIO()
     return stream
 

@@ -71,9 +71,8 @@ def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settin
     given = [host.strip() for host in environ.get("BROKER", "").split(",")]
     brokers = config.middleware_hosts or tuple(filter(None, given))
     if not brokers:
-        raise Fault(
-            f"{path}: no brokers: plugin.choria.middleware_hosts is not set", ExitCode.USAGE
-        )
+        missing = f"{path}: no brokers: plugin.choria.middleware_hosts is not set"
+        raise Fault("\n".join((missing, *config.warnings)), ExitCode.USAGE)
     try:
         identity = config.identity or host_identity()
         credentials = (
@@ -142,6 +141,8 @@ def read_nodes(path: str | None) -> list[str] | None:
         return None
     try:
         if path == "-":
+            if sys.stdin is None:  # closed by whoever started us
+                raise Fault("--nodes -: standard input is closed", ExitCode.USAGE)
             text = sys.stdin.read(MAX_NODES_FILE)
         else:
             with open(path, encoding="utf-8-sig") as file:

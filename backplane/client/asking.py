@@ -216,8 +216,10 @@ class Run:
         if discovery.ended:
             self._namesake(sender)
             return
-        self._progress.found(discovery.found.total())
-        self._wake()
+        try:
+            self._progress.found(discovery.found.total())
+        finally:
+            self._wake()
 
     def _namesake(self, sender: str) -> None:
         """Expect one more answer of an identity: whoever shares it was asked as well."""
@@ -253,10 +255,13 @@ class Run:
     def _count(self, answer: Answer) -> None:
         self._answered[answer.sender] += 1
         self._answers.append(answer)
-        self._progress.replied(answer)
-        self._progress.answered(len(self._answers), self._discovery.found.total())
-        if self._over():
-            self._wake()
+        try:
+            self._progress.replied(answer)
+            self._progress.answered(len(self._answers), self._discovery.found.total())
+        finally:
+            # What is told of it may raise; the run must end all the same.
+            if self._over():
+                self._wake()
 
     def _outcome(self) -> Outcome:
         job, discovery = self._job, self._discovery

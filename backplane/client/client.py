@@ -172,6 +172,8 @@ class Client(Service):
         :returns: what became of it, also when nobody answered. Cancelling it stops it.
         :raises ValueError: for what cannot be.
         """
+        if not isinstance(progress, Progress | None):
+            raise TypeError(f"progress is a Progress, not {type(progress).__name__}")
         job = make_job(service, action, data, **self._defaults(who))
         connected = self._nats.when_connected()
         return connected.addCallback(lambda _: self._operator.request(job, progress))

@@ -6,12 +6,14 @@ be what it stands for, is refused before anything is sent.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
+from backplane.choria.expression import parse
 from backplane.choria.filter import Filter, build_filter
 from backplane.client.discovery import DiscoveryRule
 from backplane.patterns import PatternError, compile_pattern
@@ -102,7 +104,29 @@ def make_job(
     :param window: seconds after the last new answer at which discovery ends.
     :param agent_timeout: seconds that services may take.
     :raises ValueError: for what cannot be, and for a filter that says nothing.
+    :raises TypeError: for one text where a list of them is wanted.
     """
+    for kind, given in (
+        ("facts", facts),
+        ("identities", identities),
+        ("withs", withs),
+        ("classes", classes),
+        ("select", select),
+        ("nodes", nodes),
+    ):
+        # A text is a sequence too: of letters, which are other filters.
+        if isinstance(given, str):
+            raise TypeError(f"{kind} is a list of texts, such as {kind}=[{given[:60]!r}]")
+    for kind, seconds in (
+        ("timeout", timeout),
+        ("discovery_timeout", discovery_timeout),
+        ("window", window),
+        ("agent_timeout", agent_timeout),
+    ):
+        if seconds is not None and not 0 <= seconds < math.inf:
+            raise ValueError(f"{kind}={seconds!r} is no number of seconds")
+    if expect is not None and expect < 0:
+        raise ValueError(f"expect={expect!r} is no number of services")
     if not _SERVICE.fullmatch(service):
         raise ValueError(f"{service[:60]!r} is no service: names have a-z and 0-9 only")
     if target is not None and not valid_identity(target):
@@ -118,7 +142,6 @@ def make_job(
             raise ValueError(f"{name[:60]!r} is not an identity")
     needs = NEEDS.get(action) if agent == "backplane" else None
     _check_patterns(identities, "identity")
-    _check_patterns(classes, "class")
     wanted = build_filter(
         facts=[*facts, *([needs] if needs else [])],
         classes=classes,
@@ -126,6 +149,9 @@ def make_job(
         withs=withs,
         select=select,
     )
+    _check_patterns(wanted.cf_class, "class")
+    for expression in select:
+        _check_expression(expression)
     for test in wanted.fact:
         if test.operator == "=~":
             _check_pattern(test.value.strip("/"), "fact")
@@ -161,6 +187,16 @@ def _check_patterns(names: Sequence[str], kind: str) -> None:
     for name in names:
         if name.startswith("/") and name.endswith("/"):
             _check_pattern(name[1:-1], kind)
+
+
+def _check_expression(expression: str) -> None:
+    """Refuse what no service can read: it would look like a fleet that is not there.
+
+    :raises ValueError: for an expression that cannot be parsed.
+    """
+    read = parse(expression)
+    if read.root is None:
+        raise ValueError(f"could not parse expression {expression[:60]!r}: {read.error}")
 
 
 def _check_pattern(pattern: str, kind: str) -> None:

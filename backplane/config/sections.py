@@ -113,7 +113,8 @@ class Section:
         value = _number(node)
         kind = "a whole number" if whole else "a number"
         if value is None or value < least or (whole and not value.is_integer()):
-            wanted = f"{kind} of at least {least:g}, such as {default:g}"
+            like = f"{default:.0f}" if whole else f"{default:g}"  # never 6.7e+07
+            wanted = f"{kind} of at least {least:g}, such as {like}"
             if isinstance(node.value, str):
                 wanted += ", without quotes"
             elif value is None and node.language is not None:

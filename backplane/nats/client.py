@@ -174,6 +174,7 @@ class NatsClient(Service):
 
     def add_listener(self, listener: Callable[[object], None]) -> None:
         """Tell ``listener`` of each event from now on."""
+        _check_callable(listener)
         self._listeners.append(listener)
 
     def remove_listener(self, listener: Callable[[object], None]) -> None:
@@ -224,6 +225,7 @@ class NatsClient(Service):
         if queue is not None:
             check_queue(queue)
         check_length(subject, queue)
+        _check_callable(callback)
         self._check_open()
         return self._subscriptions.add(subject, callback, queue)
 
@@ -234,6 +236,7 @@ class NatsClient(Service):
 
         :param headers: a block made by :func:`backplane.nats.headers.encode_headers`.
         :raises BadSubject: for a subject or reply that cannot be.
+        :raises TypeError: for a payload or headers that are not bytes.
         :raises PayloadTooLarge: for more than the server takes. While there is no connection
             this cannot be known; such a message is dropped later, and counted as lost.
         :raises BufferFull: when too much is kept already; the message was not taken.
@@ -243,6 +246,11 @@ class NatsClient(Service):
         if reply is not None:
             check_publish_subject(reply, "the reply")
         check_length(subject, reply)
+        if not isinstance(payload, bytes):
+            # The length of a memoryview is that of its items, which need not be bytes.
+            payload = bytes(memoryview(payload))
+        if not isinstance(headers, bytes | None):
+            raise TypeError(f"headers are made by encode_headers(), not {type(headers).__name__}")
         self._check_open()
         size = len(payload) + (len(headers) if headers is not None else 0)
         limit = self.max_payload
@@ -328,3 +336,8 @@ class NatsClient(Service):
     def _check_open(self) -> None:
         if self._closed:
             raise ConnectionClosed("the client was closed")
+
+
+def _check_callable(given: object) -> None:
+    if not callable(given):
+        raise TypeError(f"{type(given).__name__} cannot be called")

@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    IPushProducer,
+    IReactorTime,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -22,6 +26,7 @@ from backplane.nats.errors import (
     ProtocolError,
 )
 from backplane.nats.layer import Security, start_tls
+from backplane.nats.reasons import Stage, lost, lost_early, too_slow
 from backplane.nats.session import Answered, Established, InfoChanged, Refused, Session
 
 __all__ = ["NatsConnection", "Owner"]
@@ -49,7 +54,7 @@ class Owner:
         """The connection is gone."""
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHandshakeListener)
 class NatsConnection(Protocol):
     """A connection.
 
@@ -98,7 +103,7 @@ class NatsConnection(Protocol):
         self._last_error = ""
         self._gone: list[Deferred[None]] = []
         self._ended = False
-        self._secured = False
+        self._stage = Stage.PLAIN
 
     def connectionMade(self) -> None:
         """Start the handshake's deadline."""
@@ -115,6 +120,8 @@ class NatsConnection(Protocol):
         """Take bytes of the server."""
         if self._why is not None:
             return
+        if self._stage is Stage.CHECKED:
+            self._stage = Stage.MUTUAL
         try:
             events = self.session.receive(data)
         except ProtocolError as error:
@@ -128,14 +135,23 @@ class NatsConnection(Protocol):
             error.server = self.address
             self.abort(error)
             return
-        if self._security is not None and not self._secured and self.session.info:
-            wrong = self._why_no_tls(bool(events))
+        if self._security is not None and self._stage is Stage.PLAIN and self.session.info:
+            # Of INFO comes CONNECT, and nothing else.
+            wrong = self._why_no_tls(bool(events) or len(self.session.outgoing) != 1)
             if wrong is not None:
                 self.abort(ConnectionFailed(wrong, self.address, "tls"))
                 return
             self._start_tls(self._security)
+            return
         self._write_session()
         self._events(events)
+
+    def handshakeCompleted(self) -> None:
+        """Say who we are, now that it is known to whom; see :class:`IHandshakeListener`."""
+        # OpenSSL has finished even where the certificate is not that of the server.
+        if self._security is not None and self._security.explain(None) is None:
+            self._stage = Stage.CHECKED
+            self._write_session()
 
     def _why_no_tls(self, more: bool) -> str | None:
         info = self.session.info
@@ -149,7 +165,7 @@ class NatsConnection(Protocol):
     def _start_tls(self, security: Security) -> None:
         transport: Any = self.transport
         transport.unregisterProducer()
-        self._secured = True
+        self._stage = Stage.HANDSHAKE
         self.transport = start_tls(transport, security, self._clock)
         self.transport.registerProducer(self, True)
 
@@ -307,12 +323,31 @@ class NatsConnection(Protocol):
         self._timer = self._clock.callLater(self._ping_interval, self._tick)
 
     def _too_slow(self) -> None:
-        phase = "handshake" if self.session.info else "info"
-        missing = "the PONG that ends the handshake" if self.session.info else "INFO"
-        text = f"{missing} did not come within {self._handshake_timeout:g} s"
-        if self._last_error:
-            text = f"{self._last_error}; {text}"
-        self.abort(ConnectionFailed(text, self.address, phase))
+        self.abort(
+            too_slow(
+                self.address,
+                self._stage,
+                bool(self.session.info),
+                self._last_error,
+                limit=self._handshake_timeout,
+                expects_info=self._security is not None and not self._tls_first,
+            )
+        )
+
+    def _explain(self, reason: Failure) -> Exception:
+        said = None
+        if self._security is not None and self._stage is not Stage.PLAIN:
+            said = self._security.explain(reason.value)
+        if self.session.established:
+            return lost(self._last_error, said, reason)
+        return lost_early(
+            self.address,
+            self._stage,
+            bool(self.session.info),
+            self._last_error,
+            said,
+            expects_info=self._security is not None and not self._tls_first,
+        )
 
     def _flush_late(self, done: Deferred[None], timeout: float) -> None:
         # Its PONG may still come; the place in the row of PINGs is kept.
@@ -321,31 +356,3 @@ class NatsConnection(Protocol):
     def _abort_transport(self) -> None:
         transport: Any = self.transport
         transport.abortConnection()
-
-    def _explain(self, reason: Failure) -> Exception:
-        words = self._last_error
-        if self._secured and not self.session.established:
-            assert self._security is not None
-            said = self._security.explain(reason.value)
-            if said is not None:
-                return ConnectionFailed(said, self.address, "tls")
-        if not self.session.established:
-            phase = "handshake" if self.session.info else "info"
-            where = "after INFO" if self.session.info else "before INFO"
-            text = words or f"closed {where}"
-            return ConnectionFailed(text, self.address, phase)
-        if words and _is_fatal(words):
-            return NotConnected(words)
-        if reason.check(ConnectionDone):
-            return NotConnected("closed by the server")
-        if reason.check(ConnectionLost, ConnectionAborted):
-            return NotConnected("reset by the server")
-        return NotConnected(f"{type(reason.value).__name__}: {reason.value}")
-
-
-_OPEN: Final = ("permissions violation", "invalid subject", "invalid publish", "maximum subscr")
-
-
-def _is_fatal(text: str) -> bool:
-    """Say whether the server closes the connection after this error."""
-    return not text.lower().startswith(_OPEN)

@@ -21,17 +21,22 @@ class Security(Protocol):
         """Say in plain words why TLS failed; ``None`` when it was something else."""
 
 
-def start_tls(transport: Any, security: Security, clock: IReactorTime) -> TLSMemoryBIOProtocol:
+def start_tls(
+    transport: Any, security: Any, clock: IReactorTime, *, client: bool = True
+) -> TLSMemoryBIOProtocol:
     """Put TLS between a transport and its protocol; return what is written to from now on.
 
     ``transport.startTLS`` would do the same on the global reactor's time, which a
-    program with a reactor of its own does not run.
+    program with a reactor of its own does not run. Small writes of one turn of the
+    reactor become one record.
 
     :param transport: without a producer.
+    :param security: a :class:`Security`, or, for a server's end, an
+        ``IOpenSSLServerConnectionCreator``.
+    :param client: which end this is.
     """
-    creator: Any = security
-    factory = TLSMemoryBIOFactory(creator, True, Factory(), clock=clock)
-    layer = TLSMemoryBIOProtocol(factory, transport.protocol, False)
+    factory = TLSMemoryBIOFactory(security, client, Factory(), clock=clock)
+    layer = factory.protocol(factory, transport.protocol, False)
     transport.protocol = layer
     layer.makeConnection(transport)
     return layer

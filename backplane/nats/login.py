@@ -40,7 +40,8 @@ class Login:
         :raises ConnectionFailed: when the server wants TLS.
         """
         if info.get("tls_required") and not secure:
-            raise ConnectionFailed("the broker wants TLS", server.address, "tls")
+            text = "the broker wants TLS, and none is configured"
+            raise ConnectionFailed(text, server.address, "tls")
         fields: dict[str, Any] = {
             "verbose": self.verbose,
             "pedantic": False,

@@ -99,7 +99,12 @@ def action(
     :param role: ``full``, or ``read_only`` for what read-only callers may do too.
     :param changes: by default, whatever needs the role ``full``.
     :param display: when clients show a reply.
+    :raises TypeError, ValueError: for what cannot be declared.
     """
+    if not isinstance(description, str):
+        raise TypeError("an action is declared with its description: @action('…')")
+    if role not in ROLES:
+        raise ValueError(f"role {role!r} is not one of {', '.join(ROLES)}")
 
     def mark(method: _Method) -> _Method:
         declaration = ActionDDL(
@@ -128,6 +133,12 @@ class Agent(Service):
     checks_inputs = True
     _actions: Mapping[str, Action] | None = None
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        metadata = getattr(cls, "metadata", None)
+        if cls.declared() and not isinstance(metadata, Metadata):
+            raise TypeError(f"{cls.__name__} has actions and no metadata = Metadata(…)")
+
     @classmethod
     def declared(cls) -> Mapping[str, tuple[str, ActionDDL, Role, bool]]:
         """Return the declared actions: attribute, declaration, role, whether it changes."""
@@ -136,6 +147,8 @@ class Agent(Service):
             mark = getattr(getattr(cls, attribute, None), _MARK, None)
             if mark is not None:
                 declaration, role, changes = mark
+                if declaration.name in found:
+                    raise ValueError(f"{cls.__name__} has two actions named {declaration.name}")
                 found[declaration.name] = (attribute, declaration, role, changes)
         return found
 

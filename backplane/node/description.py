@@ -50,11 +50,22 @@ def _without_secrets(text: str) -> str:
         elif word in ("=", ":"):
             announced = announced or (place > 0 and _is_secret(words[place - 1]))
         else:
-            name, sign, value = _parts(word)
-            announced = bool(sign) and not value and _is_secret(name)
-            if sign and value and _is_secret(name):
-                words[place] = f"{name}{sign}{MASK}"
+            words[place], announced = _without_secret(word)
     return " ".join(words)
+
+
+def _without_secret(word: str) -> tuple[str, bool]:
+    """Mask a word from its first secret on, and say whether one comes after the word."""
+    start = 0
+    # As in the queries of URLs and the connection strings of databases.
+    for end in (*(at for at, char in enumerate(word) if char in ";&?,"), len(word)):
+        name, sign, _ = _parts(word[start:end])
+        if sign and _is_secret(name):
+            secret = start + len(name) + len(sign)
+            value = word[secret:]
+            return word[:secret] + (MASK if value else ""), not value or value.lower() in _SCHEMES
+        start = end + 1
+    return word, False
 
 
 def _parts(word: str) -> tuple[str, str, str]:

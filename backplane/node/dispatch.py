@@ -122,7 +122,7 @@ class Dispatcher:
         else:
             done = self._run(agent, found, _action_request(request, name, data))
             done.addBoth(record.ended)
-        done.addCallback(lambda result: rpc.encode_reply(name, StatusCode.OK, "OK", result))
+        done.addCallback(lambda result: rpc.encode_reply(name, StatusCode.OK, "OK", _data(result)))
         return done.addErrback(self._failed, request, name)
 
     def _allowed(
@@ -271,6 +271,13 @@ class Dispatcher:
         )
         text = f"{printable(action)} failed: {describe(failure)}"
         return rpc.encode_reply(action, StatusCode.UNKNOWN_ERROR, text, {})
+
+
+def _data(result: object) -> Mapping[str, Any]:
+    # Pairs and texts would make a dict too, and None an error that explains nothing.
+    if not isinstance(result, Mapping):
+        raise TypeError(f"an action returns a mapping, not {type(result).__name__}")
+    return result
 
 
 def _left_thread(result: object) -> Deferred[None] | None:

@@ -294,7 +294,12 @@ class Node:
 
     def _seal(self, item: DataItem) -> Sealed:
         """Make the document that data adapters read (Choria protocol 7.1)."""
+        if not isinstance(item, DataItem):
+            raise TypeError(f"a DataItem is published, not {type(item).__name__}")
         data = item.data
+        if not isinstance(data, (str, bytes, bytearray, memoryview)):
+            # bytes(5) would be five NULs.
+            raise TypeError(f"the data of an item is text or bytes, not {type(data).__name__}")
         text = data if isinstance(data, str) else bytes(data).decode("utf-8", "strict")
         if not text:
             raise ValueError("there is no data in the item")

@@ -153,7 +153,8 @@ class Processor:
                 )
                 self._connection.publish(reply_to, self._sealed(short, accepted))
         except NatsError as error:
-            self._log.warn("a reply was lost: {reason}", reason=str(error))
+            self._counters.dropped["reply_lost"] += 1
+            self._drop("reply_lost", str(error))
             return
         self._counters.replies += 1
 

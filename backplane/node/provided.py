@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from twisted.application.service import IService
 
@@ -48,7 +48,9 @@ class Provision:
 
         :raises StateError: for an interface, or the name of an agent, that is there already.
         :raises TypeError: when there is nothing in it to be taken, or a method is missing.
+        :raises ValueError: for an unknown mode of ``calls``.
         """
+        _check_calls(calls)
         agent = provided if isinstance(provided, Agent) else None
         names = [name for name, face in INTERFACES.items() if face.providedBy(provided)]
         service = agent is None and IService.providedBy(provided)
@@ -60,6 +62,8 @@ class Provision:
             )
         for name in names:
             self._check(name, provided)
+        if service and any(each is provided for each in self.services):
+            raise StateError(f"this {type(provided).__name__} was provided already")
         if agent is not None:
             name = agent.metadata.name
             if any(each.metadata.name == name for each in self.agents):
@@ -75,7 +79,9 @@ class Provision:
 
         :raises StateError: when the interface is there already.
         :raises TypeError: when a method is missing.
+        :raises ValueError: for an unknown mode of ``calls``.
         """
+        _check_calls(calls)
         self._check(name, provided)
         self.interfaces[name] = (provided, calls)
 
@@ -89,3 +95,9 @@ class Provision:
                     f"{type(provided).__name__} has no method {method}(), "
                     f"which {face.__name__} asks for"
                 )
+
+
+def _check_calls(calls: str) -> None:
+    # A misspelt mode would let methods that block run on the reactor.
+    if calls not in get_args(CallMode):
+        raise ValueError(f"calls={calls!r} is not one of {', '.join(get_args(CallMode))}")

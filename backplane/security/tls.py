@@ -1,48 +1,47 @@
 """TLS to a broker: our certificate, its certificate, and whether it is who it should be.
 
-The chain is checked by OpenSSL, the name by ``service_identity``. A certificate
-without alternative names is compared by its CN where that is allowed, never for a
-broker that is given as an address, and never is the chain enough.
+The chain is checked by OpenSSL, the name by :mod:`backplane.security.servernames`;
+never is the chain enough. Whatever goes wrong is told in plain words by
+:meth:`BrokerSecurity.explain`.
 
-Source: Choria protocol 2.6; RFC 9525.
+Source: Choria protocol 2.6.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
-from service_identity import CertificateError, VerificationError
-from service_identity.hazmat import (
-    DNS_ID,
-    CertificatePattern,
-    DNSPattern,
-    IPAddress_ID,
-    IPAddressPattern,
-    verify_service_identity,
-)
+from service_identity import VerificationError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from backplane.security.certificates import describe
+from backplane.security.certificates import UNREADABLE, describe
 from backplane.security.pemfiles import KeyPair
+from backplane.security.servernames import server_name_indication, verify_name
 
 __all__ = ["BrokerSecurity", "BrokerTLS", "verify_name"]
 
+_UNKNOWN: Final = "its authority is not in the CA file"
 _CAUSES: Final = {
-    2: "its authority is not in the CA file",
+    2: _UNKNOWN,
+    7: "its signature is not that of its authority",
     9: "it is not valid yet",
     10: "it has expired",
     18: "it is signed by itself",
-    19: "its authority is not in the CA file",
-    20: "its authority is not in the CA file",
-    21: "its authority is not in the CA file",
+    19: _UNKNOWN,
+    20: _UNKNOWN,
+    21: _UNKNOWN,
     24: "one of its authorities may not issue certificates",
+    25: "its chain is longer than one of its authorities allows",
     26: "it is not for servers",
+    66: "its key is too small",
+    67: "the key of one of its authorities is too small",
+    68: "it is signed with a hash that is too weak",
+    79: "one of its authorities may not issue certificates",
 }
 """OpenSSL's numbers of what is wrong with a chain."""
 
@@ -51,10 +50,21 @@ _ALERTS: Final = {
     "bad certificate": "it does not take our certificate",
     "unknown ca": "it does not know the authority of our certificate",
     "certificate expired": "our certificate has expired",
+    "certificate revoked": "our certificate was revoked",
     "certificate unknown": "it does not take our certificate",
     "unsupported certificate": "our certificate is not for clients",
+    "access denied": "it does not let us in",
 }
 """What a broker says of us."""
+
+_FAILURES: Final = {
+    "wrong version number": "the broker does not speak TLS, or not at once",
+    "packet length too long": "the broker does not speak TLS, or not at once",
+    "alert protocol version": "the broker has no version of TLS that is new enough",
+    "unsupported protocol": "the broker has no version of TLS that is new enough",
+    "handshake failure": "the broker and we have no cipher in common, or it wants a certificate",
+}
+"""What else there is in OpenSSL's words."""
 
 
 class BrokerTLS:
@@ -63,7 +73,8 @@ class BrokerTLS:
     :param authorities: roots that a broker's chain must lead to.
     :param pair: our certificate and key; ``None`` to show none.
     :param legacy: take certificates without alternative names by their CN.
-    :param warn: told of such certificates.
+    :param warn: told of such certificates, once for each host and certificate.
+    :raises OpenSSL.SSL.Error: for a key or certificates that OpenSSL does not take.
     """
 
     def __init__(
@@ -78,37 +89,51 @@ class BrokerTLS:
         self._pair = pair
         self._legacy = legacy
         self._warn = warn
+        self._warned: dict[str, str] = {}
         self._context()  # what OpenSSL does not take should show now
 
     def __call__(self, host: str) -> BrokerSecurity:
         """Return the security of one connection to a host, a name or an address."""
-        return BrokerSecurity(self._context(), host, self._legacy, self._warn)
+        return BrokerSecurity(
+            self._context(), host, self._legacy, lambda text: self._warn_once(host, text)
+        )
+
+    def _warn_once(self, host: str, text: str) -> None:
+        if self._warned.get(host) != text:
+            self._warned[host] = text
+            self._warn(text)
 
     def _context(self) -> SSL.Context:
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_options(SSL.OP_NO_RENEGOTIATION)  # who was checked stays who he is
         store = context.get_cert_store()
         assert store is not None
+        # Every certificate of the bundle is a root, whoever issued it, as for signers.
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
         for authority in self._authorities:
             store.add_cert(crypto.X509.from_cryptography(authority))
         if self._pair is not None:
             own, *between = self._pair.chain
-            context.use_certificate(crypto.X509.from_cryptography(own))
+            context.use_certificate(own)
             for certificate in between:
-                context.add_extra_chain_cert(crypto.X509.from_cryptography(certificate))
-            context.use_privatekey(crypto.PKey.from_cryptography_key(self._pair.key))
+                context.add_extra_chain_cert(certificate)
+            context.use_privatekey(self._pair.key)
         return context
 
 
 @implementer(IOpenSSLClientConnectionCreator)
 class BrokerSecurity:
-    """One connection; see :class:`backplane.nats.layer.Security`."""
+    """One connection; see :class:`backplane.nats.layer.Security`.
+
+    :ivar problem: what is wrong with the broker's certificate, once that is known.
+    """
 
     def __init__(
         self, context: SSL.Context, host: str, legacy: bool, warn: Callable[[str], None]
     ) -> None:
         self.problem: str | None = None
-        self._host = host.rstrip(".")
+        self._host = host
         self._legacy = legacy
         self._warn = warn
         self._context = context
@@ -119,8 +144,9 @@ class BrokerSecurity:
         """See :class:`IOpenSSLClientConnectionCreator`."""
         connection = SSL.Connection(self._context, None)
         connection.set_app_data(tlsProtocol)
-        if _address(self._host) is None:
-            connection.set_tlsext_host_name(self._host.encode("idna"))
+        name = server_name_indication(self._host)
+        if name is not None:
+            connection.set_tlsext_host_name(name)
         return connection
 
     def explain(self, error: BaseException | None) -> str | None:
@@ -129,19 +155,25 @@ class BrokerSecurity:
             return self.problem
         if not isinstance(error, SSL.Error):
             return None
-        words = "; ".join(str(part[-1]) for part in error.args[0]) if error.args else ""
+        parts = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        words = "; ".join(str(part[-1]) for part in parts)
         for alert, meaning in _ALERTS.items():
             if alert in words:
-                return meaning
+                return f"the broker rejected us: {meaning}"
+        for failure, meaning in _FAILURES.items():
+            if failure in words:
+                return f"{meaning} (OpenSSL: {words})"
         return f"TLS failed: {words or 'the connection was closed in the handshake'}"
 
     def _chain(
         self, connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, ok: int
     ) -> bool:
-        if not ok:
-            shown = describe(certificate.to_cryptography())
-            cause = _CAUSES.get(number, f"OpenSSL's error {number}")
-            self.problem = f"the broker's certificate {shown} is not good: {cause}"
+        if not ok and self.problem is None:
+            try:
+                self.problem = _chain_problem(certificate.to_cryptography(), number)
+            except Exception as error:
+                # What a callback raises, OpenSSL does not hear.
+                self.problem = f"the broker's certificate cannot be read: {error}"
         return bool(ok)
 
     def _info(self, connection: SSL.Connection, where: int, result: int) -> None:
@@ -162,67 +194,12 @@ class BrokerSecurity:
                 self._warn(warning)
 
 
-def verify_name(certificate: x509.Certificate, host: str, legacy: bool) -> str | None:
-    """Check that a certificate is that of a host.
-
-    :param host: name or address, as configured.
-    :param legacy: compare the CN where there are no alternative names.
-    :returns: a warning, or ``None``.
-    :raises ValueError: when it is not, with the names that it has.
-    """
-    host = host.rstrip(".")
-    address = _address(host)
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return _common_name(certificate, host, legacy and address is None)
-    found: list[CertificatePattern] = []
-    for name in names.get_values_for_type(x509.DNSName):
+def _chain_problem(certificate: x509.Certificate, number: int) -> str:
+    cause = _CAUSES.get(number, f"OpenSSL's error {number}")
+    if number in (2, 20, 21):
         try:
-            found.append(
-                DNSPattern.from_bytes(name.encode("idna" if not name.isascii() else "ascii"))
-            )
-        except (CertificateError, UnicodeError):
-            continue  # a name that is none must not spoil the others
-    found += [
-        IPAddressPattern(pattern=each)
-        for each in names.get_values_for_type(x509.IPAddress)
-        if isinstance(each, (ipaddress.IPv4Address, ipaddress.IPv6Address))
-    ]
-    wanted = DNS_ID(host) if address is None else IPAddress_ID(address)
-    try:
-        verify_service_identity(found, [wanted], [])
-    except VerificationError:
-        has = [*names.get_values_for_type(x509.DNSName)]
-        has += [str(each) for each in names.get_values_for_type(x509.IPAddress)]
-        raise ValueError(
-            f"the broker's certificate is for {', '.join(has)[:200] or 'nobody'}, not for {host}"
-        ) from None
-    return None
-
-
-def _common_name(certificate: x509.Certificate, host: str, allowed: bool) -> str | None:
-    common = [
-        str(each.value)
-        for each in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    ]
-    shown = ", ".join(common)[:120]
-    without = f"the broker's certificate has no subjectAltName, its CN is {shown!r}"
-    if not allowed:
-        raise ValueError(
-            f"{without}; wanted one for {host}, or, for a name, support_legacy_certificates: true"
-        )
-    if host.lower() not in [name.lower() for name in common]:
-        raise ValueError(f"{without}, not {host}")
-    return f"{without}; it was compared with {host}, as support_legacy_certificates asks for"
-
-
-def _pattern(name: str) -> DNSPattern:
-    return DNSPattern.from_bytes(name.encode("ascii" if name.isascii() else "idna"))
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
+            issuer = certificate.issuer.rfc4514_string()[:80]
+        except UNREADABLE:
+            issuer = "of unreadable name"
+        cause += f", nor was it sent along: {issuer!r}"
+    return f"the broker's certificate {describe(certificate)} is not good: {cause}"

@@ -1,9 +1,10 @@
-"""For tests: a fake broker, a network in memory, a real nats-server, a harness."""
+"""For tests: fake and real brokers, a network in memory, certificates, a harness."""
 
 from backplane.testing.application import RecordingApplication
 from backplane.testing.broker import FakeBroker
 from backplane.testing.harness import Harness
 from backplane.testing.natsserver import NatsServer
 from backplane.testing.network import MemoryNetwork
+from backplane.testing.pki import PKI
 
-__all__ = ["FakeBroker", "Harness", "MemoryNetwork", "NatsServer", "RecordingApplication"]
+__all__ = ["PKI", "FakeBroker", "Harness", "MemoryNetwork", "NatsServer", "RecordingApplication"]

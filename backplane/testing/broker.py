@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
 
 from backplane.nats.errors import BadSubject, ProtocolError
+from backplane.nats.layer import start_tls
 from backplane.nats.parser import (
     Connect,
     Limits,
@@ -101,9 +102,20 @@ class BrokerClient(Protocol):
 
     def connectionMade(self) -> None:
         """Greet it."""
-        self._broker.clients.append(self)
-        if not self._broker.silent:
+        broker = self._broker
+        broker.clients.append(self)
+        if broker.tls_first:
+            self._start_tls()
+        if not broker.silent:
             self.send_info()
+        if not broker.tls_first:
+            self._start_tls()
+
+    def _start_tls(self) -> None:
+        if self._broker.tls is not None:
+            self.transport = start_tls(
+                self.transport, self._broker.tls, self._broker.clock, client=False
+            )
 
     def dataReceived(self, data: bytes) -> None:
         """Do what it says."""
@@ -306,6 +318,10 @@ class FakeBroker(ServerFactory):
     :param may_publish: ``(client, subject)``, asked when nothing denies it.
     :param may_subscribe: ``(client, subject, queue)``, likewise.
     :param rng: chooses in queue groups; they take turns when ``None``.
+    :param tls: an ``IOpenSSLServerConnectionCreator``, such as
+        :meth:`backplane.testing.PKI.broker_tls` makes: TLS after ``INFO``, for everybody.
+    :param tls_first: TLS before ``INFO``.
+    :param clock: runs the writes under TLS; wanted with ``tls``.
     :ivar clients: the connections, oldest first.
     :ivar published: ``(subject, payload)`` of what clients published, the latest 10,000.
     :ivar connections: how many there have been.
@@ -331,7 +347,15 @@ class FakeBroker(ServerFactory):
         may_publish: Callable[[BrokerClient, str], bool] | None = None,
         may_subscribe: Callable[[BrokerClient, str, str | None], bool] | None = None,
         rng: random.Random | None = None,
+        tls: Any = None,
+        tls_first: bool = False,
+        clock: IReactorTime | None = None,
     ) -> None:
+        if tls is not None and clock is None:
+            raise TypeError("a broker with tls wants a clock")
+        self.tls = tls
+        self.tls_first = tls_first
+        self.clock: Any = clock
         self.user = user
         self.password = password
         self.token = token
@@ -358,6 +382,7 @@ class FakeBroker(ServerFactory):
             "headers": True,
             "max_payload": max_payload,
             **({"auth_required": True} if self.auth_required else {}),
+            **({"tls_required": True} if tls is not None else {}),
             **(info or {}),
         }
         self._rng = rng

@@ -234,16 +234,25 @@ class Harness:
     def close(self) -> None:
         """Stop everything.
 
-        :raises AssertionError: when something is left on the clock.
+        :raises AssertionError: when something does not stop, or is left on the clock.
         """
+        hung: list[AssertionError] = []
         for management in self._managements:
-            self.result_of(maybeDeferred(management.stopService))
+            stopping = maybeDeferred(management.stopService)
+            try:
+                self.result_of(stopping)
+            except AssertionError as error:
+                # The rest is stopped all the same: the next test may use these names.
+                hung.append(error)
+                stopping.cancel()
         for client, _ in self._operators.values():
             self.result_of(client.stopService())
         self._managements.clear()
         self._operators.clear()
         self.broker.drop_all()
         self.network.flush()
+        if hung:
+            raise hung[0]
         left = [call for call in self.clock.getDelayedCalls() if call.active()]
         if left:
             raise AssertionError(f"left on the clock: {left}")

@@ -107,7 +107,7 @@ class MemoryTransport:
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close when all is sent and no producer is registered; stops reading."""
+        """Close when all is sent and no producer is paused; stops reading."""
         if self.connected and not self.disconnecting:
             self.disconnecting = True
             self._reading = False
@@ -231,7 +231,8 @@ class MemoryTransport:
         if self.producer is not None and (self._producer_paused or not self._streaming):
             self._producer_paused = False
             self.producer.resumeProducing()
-        elif self.disconnecting and self.producer is None:
+        elif self.disconnecting:
+            # As in Twisted, whether or not a producer is registered that is not paused.
             self._lose(Failure(ConnectionDone()))
 
     def _receive(self, stalled: bool) -> None:

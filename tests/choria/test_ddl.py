@@ -65,7 +65,7 @@ def ugly() -> DDL:
         metadata=metadata(description=UGLY, author=UGLY, license=UGLY, url=UGLY),
         actions=(
             an_action(
-                an_input(prompt=UGLY, description=UGLY, default=UGLY, validation='^"#{1}[\\\\]'),
+                an_input(prompt=UGLY, description=UGLY, default=UGLY, validation='"|#{1}[\\\\]'),
                 an_input("list", name="y", choices=(UGLY, "b"), optional=True),
                 an_input("Hash", name="z", default={UGLY: [UGLY, 1.5, True, None]}),
                 an_input("string", name="v", validation="shellsafe", maxlength=7),
@@ -234,7 +234,7 @@ class TextTests(SynchronousTestCase):
                 "type": "string",
                 "optional": False,
                 "default": UGLY,
-                "validation": '^"#{1}[\\\\]',
+                "validation": '"|#{1}[\\\\]',
                 "maxlength": 0,
             },
         )
@@ -348,3 +348,30 @@ class DeclarationTests(SynchronousTestCase):
         for pattern in ("(", "(?=a)", "a{1001}", "x" * 10**6):
             self.assertRaises(PatternError, an_input, validation=pattern)
         self.assertEqual(an_input("integer", validation="(").validation, "(")  # for strings only
+        self.assertRaises(ValueError, an_input, maxlength=-1)
+
+    def test_defaults(self) -> None:
+        """A default is one of the values that the input takes."""
+        for kind, default, more in (
+            ("integer", "1", {}),
+            ("integer", 1.0, {}),
+            ("boolean", 1, {}),
+            ("list", "c", {"choices": ("a", "b")}),
+            ("string", "abc", {"maxlength": 2}),
+            ("string", "abc", {"validation": "^x"}),
+        ):
+            error = self.assertRaises(ValueError, an_input, kind, default=default, **more)
+            self.assertIn("input x: the default", str(error))
+        self.assertEqual(an_input("list", choices=("a", "b"), default="b").default, "b")
+
+    def test_items(self) -> None:
+        """Inputs and outputs are what they should be, and each name is there once."""
+        output = Output(name="o", description="", display_as="")
+        for inputs, outputs, error in (
+            ((an_input(), an_input("integer")), (), ValueError),
+            ((), (output, output), ValueError),
+            (("x",), (), TypeError),
+            ((), (an_input(),), TypeError),
+        ):
+            self.assertRaises(error, an_action, *inputs, outputs=outputs)
+        self.assertRaises(TypeError, an_action, description=None)

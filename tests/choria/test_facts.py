@@ -385,6 +385,9 @@ class MaskTests(SynchronousTestCase):
         ):
             self.assertEqual(mask({"url": [url]}), {"url": [shown]})
             self.assertEqual(hide({"url": url}), {"url": shown})
+            # Pools and health checks like to have the URL for a key.
+            self.assertEqual(mask({"pools": {url: "up"}}), {"pools": {shown: "up"}})
+            self.assertEqual(hide({url: "up"}), {shown: "up"})
 
     def test_extra_and_exempt(self) -> None:
         facts = {"iban": 1, "myIban": 2, "max_tokens": 3, "db": {"pass": 4}, "x": {"pass": 5}}

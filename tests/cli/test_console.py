@@ -137,7 +137,7 @@ class StreamTests(SynchronousTestCase):
 
     def test_gone(self) -> None:
         """A reader that has gone ends the output, not the run."""
-        for error in (BrokenPipeError(), ValueError("closed"), OSError(errno.ENOSPC, "full")):
+        for error in (BrokenPipeError(), ValueError("closed")):
             out, err = Broken(error), io.StringIO()
             console = Console(out, err, {})
             console.print("one")
@@ -145,6 +145,18 @@ class StreamTests(SynchronousTestCase):
             console.note("still here")
             console.flush()
             self.assertEqual((out.writes, err.getvalue()), (1, "still here\n"))
+
+    def test_full(self) -> None:
+        """Output that is lost on a full disk is told, once."""
+        out, err = Broken(OSError(errno.ENOSPC, "No space left on device")), io.StringIO()
+        console = Console(out, err, {})
+        console.print("one")
+        console.print("two")
+        console.flush()
+        self.assertEqual(out.writes, 1)
+        self.assertEqual(
+            err.getvalue(), "backplane: error: standard output: No space left on device\n"
+        )
 
     def test_closed(self) -> None:
         """No standard streams at all."""

@@ -146,6 +146,15 @@ class WordTests(MainCase):
         ran = self.run_main("--insecure", "demo", "ping", "--nodes", "-", stdin="one\ntwo\n")
         self.assertEqual(ran.jobs[0].rule.named, {"one", "two"})
 
+    def test_closed_stdin(self) -> None:
+        """No standard input at all (``<&-``): told, and 64."""
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            self.patch(sys, "stdin", None)
+            code = module.main(["--insecure", "demo", "ping", "--nodes", "-"])
+        self.assertEqual((code, out.getvalue(), self.jobs), (64, "", []))
+        self.assertEqual(err.getvalue(), "backplane: error: --nodes -: standard input is closed\n")
+
     def test_usage(self) -> None:
         """Mistakes are one line, and 64."""
         nodes = self.home / "nodes"
@@ -364,6 +373,13 @@ class ConfigurationTests(MainCase):
         ran = self.run_main("--insecure", "demo", "ping", "--json")
         self.assertEqual((ran.code, ran.out, len(ran.jobs)), (0, "", 1))
         self.assertRegex(ran.err, r"\Abackplane: warning: .*\.choriarc:2: has no effect.*\n\Z")
+
+    def test_warnings_without_brokers(self) -> None:
+        """A line without effect may be the very one that was to name the brokers."""
+        self.config.write_text("plugin.choria.middleware_hosts: b:4222\n")
+        ran = self.run_main("--insecure", "demo", "ping")
+        self.assertEqual((ran.code, ran.jobs), (64, []))
+        self.assertRegex(ran.err, r"no brokers.*\n.*\.choriarc:1: has no effect.*\n\Z")
 
     def test_secure(self) -> None:
         """Without ``--insecure``: 77, as there is nothing else yet."""

@@ -74,6 +74,8 @@ class ClientTests(SynchronousTestCase):
         self.assertRaises(ValueError, client.discover, "app.>")
         self.assertRaises(ValueError, client.request, "app", "ping", facts=[""])
         self.assertRaises(ValueError, client.request, "app.>", "ping")
+        self.assertRaises(TypeError, client.request, "app", "ping", identities="one")
+        self.assertRaises(TypeError, client.request, "app", "ping", progress=print)
 
     def test_cancel(self) -> None:
         """Cancelling stops it, connected or not."""

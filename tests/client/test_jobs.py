@@ -70,7 +70,18 @@ class FilterTests(SynchronousTestCase):
             {"classes": ["//"]},
             {"withs": [""]},
             {"withs": ["  "]},
+            {"withs": ["//"]},
+            {"withs": ["dc=DC1 /"]},
+            {"withs": ["/(/"]},
+            {"expect": -1},
+            {"timeout": -1},
+            {"timeout": float("nan")},
+            {"window": float("nan")},
+            {"discovery_timeout": float("inf")},
+            {"agent_timeout": -0.5},
             {"select": [""]},
+            {"select": ['with("dc=DC1"']},
+            {"select": ["true", "true or"]},
             {"target": ""},
             {"target": "a b"},
             {"target": "a.>"},
@@ -90,6 +101,14 @@ class FilterTests(SynchronousTestCase):
                 make_job(service, "pause")
         with self.assertRaises(ValueError):
             make_job("demo", "")
+
+    def test_text_for_a_list(self) -> None:
+        """A text would be taken for a list of letters, each of which is another filter."""
+        for kind in ("facts", "identities", "withs", "classes", "select", "nodes"):
+            given: dict[str, Any] = {kind: "web1"}
+            with self.assertRaises(TypeError, msg=kind) as caught:
+                make_job("demo", "pause", **given)
+            self.assertIn(f"{kind}=['web1']", str(caught.exception))
 
     @given(
         kind=st.sampled_from(["facts", "identities", "withs", "classes", "select"]),

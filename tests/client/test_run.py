@@ -164,6 +164,22 @@ class ReplyTests(RunCase):
             seen, [("found", 1), ("found", 2), ("discovered", 2), "one", (1, 2), "two", (2, 2)]
         )
 
+    def test_progress_that_fails(self) -> None:
+        """What is told of the answers may raise: it is logged, and the run ends as ever."""
+
+        class Broken(Progress):
+            def found(self, count: int) -> None:
+                raise RuntimeError
+
+            def answered(self, done: int, count: int) -> None:
+                raise RuntimeError
+
+        run = self.operator.begin(make_job("app", "ping", expect=2), Broken())
+        outcome = self.harness.result_of(run.result)
+        self.assertEqual((outcome.exit_code, len(outcome.answers)), (ExitCode.OK, 2))
+        self.assertLess(outcome.request_seconds, 0.2)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 4)
+
     def test_duplicates(self) -> None:
         """A reply that comes again is counted once, and named."""
         self.peers.replies["one"] = [(0.01, reply()), (0.02, reply()), (0.02, reply())]

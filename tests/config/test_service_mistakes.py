@@ -21,6 +21,13 @@ from tests.config.test_service import BASE, Files
 class Bad(Files):
     """What is refused."""
 
+    def test_whole_numbers(self) -> None:
+        """What would be right is shown as it may be written."""
+        text = "management:\n  outbox: {max_items: 0, max_bytes: many}\n"
+        wanted = {key: problem.wanted for key, problem in self.problems(text).items()}
+        self.assertIn("such as 10000", wanted["management.outbox.max_items"])
+        self.assertIn("such as 67108864", wanted["management.outbox.max_bytes"])
+
     def test_all_at_once(self) -> None:
         """Every mistake is reported, with file, line, key, what was found and what is wanted."""
         text = """\

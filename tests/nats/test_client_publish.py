@@ -65,9 +65,24 @@ class CheckTests(ClientCase):
     def test_not_bytes(self) -> None:
         """Text is not a payload."""
         client = self.start()
-        self.assertRaises(TypeError, client.publish, "a", "text")
+        for thing in ("text", None, 5, [1]):
+            self.assertRaises(TypeError, client.publish, "a", thing)
+        for headers in ("K: v", {"K": "v"}):
+            self.assertRaises(TypeError, client.publish, "a", b"", headers=headers)
         self.result(client.flush())
         self.assertEqual(len(self.broker.published), 0)
+
+    def test_views(self) -> None:
+        """What a view shows is sent whole, whatever its items are."""
+        client = self.start()
+        words = memoryview(bytes(range(8))).cast("I")
+        for payload in (words, bytearray(b"abc")):
+            client.publish("a", payload)  # type: ignore[arg-type]
+        self.result(client.flush())
+        self.assertEqual(
+            [payload for _, payload in self.broker.published], [bytes(range(8)), b"abc"]
+        )
+        self.assertTrue(client.is_connected)
 
     def test_reply_and_headers(self) -> None:
         """They arrive as they are; an empty payload is one."""

@@ -62,6 +62,8 @@ class DeliveryTests(ClientCase):
             ("x" * 3000, "q" * 501),
         ):
             self.assertRaises(BadSubject, client.subscribe, subject, print, queue)
+        self.assertRaises(TypeError, client.subscribe, "a", None)
+        self.assertRaises(TypeError, client.add_listener, "print")
         self.result(client.flush())
         self.assertEqual(self.broker.clients[0].subscriptions, {})
         self.assertEqual(client.subscribe("a", print).sid, "1")

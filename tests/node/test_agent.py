@@ -316,6 +316,22 @@ class DeclarationTests(SynchronousTestCase):
             },
         )
 
+    def test_mistakes(self) -> None:
+        """What cannot be declared is refused where it stands."""
+        self.assertRaises(TypeError, action, lambda self, request: {})
+        error = self.assertRaises(ValueError, action, "x", role="readonly")
+        self.assertIn("read_only, full", str(error))
+
+        def run(self: Agent, request: ActionRequest) -> dict[str, Any]:
+            return {}
+
+        mark = action("x", name="run")
+        error = self.assertRaises(TypeError, type, "NoMetadata", (Agent,), {"run": mark(run)})
+        self.assertIn("NoMetadata has actions and no metadata", str(error))
+        names = {"metadata": Orders.metadata, "run": mark(run), "again": mark(run)}
+        error = self.assertRaises(ValueError, type, "Twice", (Agent,), names)
+        self.assertIn("Twice has two actions named run", str(error))
+
     def test_ddl(self) -> None:
         """The DDL for clients has the declarations, sorted, and nothing that is not there."""
         document = json.loads(Orders().ddl().to_json())

@@ -90,6 +90,16 @@ class ReplyTests(DispatchCase):
         self.assertIn("odd failed: TypeError", reply.message)
         self.assertIdle()
 
+    def test_what_is_no_mapping(self) -> None:
+        """A result that is none is a failure that says so, pairs and texts too."""
+        for result in (None, [], ["ab"], "", 7):
+            waiting = self.start("later")
+            self.shop.waiting[-1].callback(result)
+            reply = self.reply(waiting)
+            self.assertEqual(reply.status, 5)
+            self.assertIn("an action returns a mapping, not ", reply.message)
+        self.assertIdle()
+
     def test_inputs_of_any_kind(self) -> None:
         """Inputs that are no object are an error where they are checked, else there are none."""
         for data in ([], ["x"], "text", 7, True):
@@ -135,6 +145,10 @@ class SecretsTests(DispatchCase):
             "Authorization: Bearer hunter2",
             "token = hunter2",
             "PASSWORD=hunter2;HOST=db",
+            "cannot connect with Driver=x;Server=db;Pwd=hunter2;Encrypt=no",
+            "404 for url: https://api.example.net/v1?page=2&api_key=hunter2",
+            "Server=db,password=hunter2,user=app",
+            "authorization=Basic hunter2",
         ):
             shown = self.failing(RuntimeError(text))
             self.assertNotIn("hunter2", shown)
@@ -147,6 +161,7 @@ class SecretsTests(DispatchCase):
             "no such file: /etc/shop.yaml",
             "unexpected keyword argument 'tokens_left'",
             "C:\\shop\\x = 3",
+            "404 for url: https://api.example.net/v1?page=2&sort=name",
         ):
             self.assertEqual(
                 self.failing(RuntimeError(text)), f"later failed: RuntimeError: {text}"

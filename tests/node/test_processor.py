@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.choria import rpc, subjects, v1
 from backplane.choria.filter import Filter
+from backplane.nats.client import Message
 from backplane.node import processor as module
 from backplane.testing import Harness, RecordingApplication
 from tests.node.messages import COLLECTIVE, IDENTITY, REPLY_TO, Lines, request
@@ -167,6 +168,24 @@ class DropTests(ProcessorCase):
         self.assertEqual(len(self.warnings()), 3)
         self.assertIn("(999 more since the last such line)", self.warnings()[-1])
         self.assertEqual(self.stats()["dropped"]["not_json"], 1001)
+
+    def test_lost_replies(self) -> None:
+        """Replies that the connection cannot take are counted; a flood of them is one line."""
+        self.app.health = ("x" * 400_000, True)
+        self.manage()
+        self.harness.network.stall()
+        node = self.management._node
+        assert node is not None
+        for _ in range(20):
+            payload = request(action="health", time=int(self.harness.clock.seconds()))
+            node._processor.received(Message(BROADCAST, payload))
+        self.harness.network.release()
+        self.harness.network.flush()
+        lost = 20 - len(self.replies)
+        self.assertGreater(lost, 1)
+        (line,) = self.warnings()
+        self.assertIn("reply_lost", line)
+        self.assertEqual(self.stats()["dropped"], {"reply_lost": lost})
 
     def test_remote_text(self) -> None:
         """What strangers write cannot forge a line of the log."""

@@ -85,6 +85,9 @@ class OnTheNetworkTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, management.publish, item)
             self.assertRaises(ValueError, management.data_outbox.put, item)
+        for thing in ("x", None, DataItem(5), DataItem(None), DataItem([1])):  # type: ignore[arg-type]
+            self.assertRaises(TypeError, management.publish, thing)
+            self.assertRaises(TypeError, management.data_outbox.put, thing)
         self.assertEqual(management.data_outbox.statistics.accepted, 0)
 
     def test_large_loop(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from backplane import DataItem, LogLevel
+from backplane import DataItem, LogLevel, Phase
 from backplane.errors import StateError
 from backplane.testing import Harness, RecordingApplication
 
@@ -78,6 +79,21 @@ class HarnessTests(SynchronousTestCase):
         self.harness.advance(5)
         self.harness.result_of(management.stopService())
         self.failureResultOf(waiting, StateError)
+
+    def test_service_that_does_not_stop(self) -> None:
+        """It fails the close, and everything else is stopped: its name is free again."""
+
+        class Hung(Service):
+            def stopService(self) -> Deferred[None]:
+                return Deferred()
+
+        self.harness.manage(Hung())
+        other = self.harness.manage(self.app, name="shop")
+        self.assertRaises(AssertionError, self.harness.close)
+        self.assertIs(other.state.phase, Phase.STOPPED)
+        self.flushLoggedErrors(CancelledError)
+        self.harness.manage(service := Service())
+        self.assertTrue(service.running)
 
     def test_nothing_answers(self) -> None:
         """Asking nobody is an error that says so."""

@@ -32,7 +32,7 @@ from backplane.nats.events import (
     ServerError,
     read_error,
 )
-from backplane.nats.layer import Security
+from backplane.nats.layer import Creator
 from backplane.nats.login import Login
 from backplane.nats.servers import Server, ServerPool, parse_servers
 from backplane.nats.subscription import Message, Subscription, Subscriptions
@@ -71,7 +71,8 @@ class NatsClient(Service):
         of them unanswered ends the connection.
     :param buffer_size: bytes of publishes that are kept while there is no connection.
     :param stop_timeout: seconds for the last flush when the service stops.
-    :param tls: makes the security of each connection to a server, which then must speak TLS.
+    :param tls: makes the security of each connection to a server, which then must speak
+        TLS, see :data:`backplane.nats.layer.Creator`; or ``None`` for a plain one.
     :param tls_first: TLS before the server says INFO, where it wants that.
     """
 
@@ -96,7 +97,7 @@ class NatsClient(Service):
         buffer_size: int = 2 * 1024 * 1024,
         stop_timeout: float = 5.0,
         version: str = "0",
-        tls: Callable[[Server], Security] | None = None,
+        tls: Callable[[Server], Creator | None] | None = None,
         tls_first: bool = False,
     ) -> None:
         rng = rng if rng is not None else random.SystemRandom()

@@ -25,7 +25,7 @@ from backplane.nats.errors import (
     NotConnected,
     ProtocolError,
 )
-from backplane.nats.layer import Security, start_tls
+from backplane.nats.layer import Creator, explain, start_tls
 from backplane.nats.reasons import Stage, lost, lost_early, too_slow
 from backplane.nats.session import Answered, Established, InfoChanged, Refused, Session
 
@@ -80,7 +80,7 @@ class NatsConnection(Protocol):
         ping_interval: float,
         max_unanswered: int,
         backlog: int,
-        security: Security | None = None,
+        security: Creator | None = None,
         tls_first: bool = False,
     ) -> None:
         self.session = Session(connect)
@@ -149,7 +149,10 @@ class NatsConnection(Protocol):
     def handshakeCompleted(self) -> None:
         """Say who we are, now that it is known to whom; see :class:`IHandshakeListener`."""
         # OpenSSL has finished even where the certificate is not that of the server.
-        if self._security is not None and self._security.explain(None) is None:
+        transport: Any = self.transport
+        if self._security is None or transport.disconnecting:
+            return
+        if explain(self._security, None) is None:
             self._stage = Stage.CHECKED
             self._write_session()
 
@@ -162,7 +165,7 @@ class NatsConnection(Protocol):
             return "the broker said more than INFO before TLS"
         return None
 
-    def _start_tls(self, security: Security) -> None:
+    def _start_tls(self, security: Creator) -> None:
         transport: Any = self.transport
         transport.unregisterProducer()
         self._stage = Stage.HANDSHAKE
@@ -337,7 +340,7 @@ class NatsConnection(Protocol):
     def _explain(self, reason: Failure) -> Exception:
         said = None
         if self._security is not None and self._stage is not Stage.PLAIN:
-            said = self._security.explain(reason.value)
+            said = explain(self._security, reason.value)
         if self.session.established:
             return lost(self._last_error, said, reason)
         return lost_early(

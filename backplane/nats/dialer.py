@@ -26,7 +26,7 @@ from backplane.nats.connection import NatsConnection, Owner
 from backplane.nats.counts import Counts
 from backplane.nats.errors import ConnectionClosed, ConnectionFailed, NatsError, NotConnected
 from backplane.nats.events import Connected, ConnectFailed, Disconnected
-from backplane.nats.layer import Security
+from backplane.nats.layer import Creator
 from backplane.nats.login import Login
 from backplane.nats.outage import OutageLog
 from backplane.nats.servers import Server, ServerPool
@@ -78,7 +78,7 @@ class Dialer(Owner):
 
     :param endpoint: makes the endpoint for a server.
     :param rng: for the jitter.
-    :param tls: makes the security of a connection to a server.
+    :param tls: makes the security of a connection to a server, ``None`` for none.
     :ivar server: the one that is connected, or was tried last.
     """
 
@@ -94,7 +94,7 @@ class Dialer(Owner):
         counts: Counts,
         log: Logger,
         rng: random.Random,
-        tls: Callable[[Server], Security] | None = None,
+        tls: Callable[[Server], Creator | None] | None = None,
     ) -> None:
         self.server: Server | None = None
         self._caller = caller
@@ -257,11 +257,16 @@ class Dialer(Owner):
             return
         server = self.server = self._pool.take()
         self._round += 1
-        if server.scheme == "tls" and self._tls is None:
+        try:
+            security = None if self._tls is None else self._tls(server)
+        except Exception as error:
+            text = f"TLS cannot be set up: {error}"
+            self._failed(server, ConnectionFailed(text, server.address, "tls"))
+            return
+        if server.scheme == "tls" and security is None:
             text = "tls:// needs certificates, and none are configured"
             self._failed(server, ConnectionFailed(text, server.address, "tls"))
             return
-        security = None if self._tls is None else self._tls(server)
         connection = self._connection = NatsConnection(
             self,
             self._clock,

@@ -4,21 +4,48 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IReactorTime
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
-__all__ = ["Security", "start_tls"]
+__all__ = ["Creator", "Security", "explain", "start_tls"]
 
 
 class Security(Protocol):
-    """How one connection is secured; also a Twisted ``IOpenSSLClientConnectionCreator``."""
+    """How one connection is secured, and what to say when it cannot be.
+
+    Twisted wants it declared that it provides ``IOpenSSLClientConnectionCreator``.
+    """
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> Any:
         """Return an ``OpenSSL.SSL.Connection`` that checks the server's certificate."""
 
     def explain(self, error: BaseException | None) -> str | None:
-        """Say in plain words why TLS failed; ``None`` when it was something else."""
+        """Say in plain words why TLS failed; ``None`` when it was something else.
+
+        :param error: how the connection ended; ``None`` after the handshake, when the
+            question is whether the server is to be believed.
+        """
+
+
+Creator = Security | IOpenSSLClientConnectionCreator
+"""What ``twisted.internet.ssl.optionsForClientTLS`` makes will do as well."""
+
+
+def explain(security: Creator, error: BaseException | None) -> str | None:
+    """Say why TLS failed, in the security's own words if it has any.
+
+    :returns: ``None`` when it was something else.
+    """
+    own = getattr(security, "explain", None)
+    if own is not None:
+        said: str | None = own(error)
+        return said
+    if isinstance(error, SSL.Error | VerificationError):
+        return f"TLS failed: {error}"
+    return None
 
 
 def start_tls(
@@ -31,7 +58,7 @@ def start_tls(
     reactor become one record.
 
     :param transport: without a producer.
-    :param security: a :class:`Security`, or, for a server's end, an
+    :param security: a :data:`Creator`, or, for a server's end, an
         ``IOpenSSLServerConnectionCreator``.
     :param client: which end this is.
     """

@@ -52,6 +52,9 @@ NOWHERE: Final = "dev.null"
 
 MAX_CLASSES: Final = 10_000
 
+REPLIES: Final = 16 * 1024 * 1024
+"""Bytes of replies that may wait for a socket; a burst of requests is answered at once."""
+
 
 @attrs.frozen(kw_only=True)
 class NodeParts:
@@ -109,6 +112,7 @@ class Node:
             rng=parts.rng,
             ping_interval=config.ping_interval,
             stop_timeout=config.stop_timeout,
+            buffer_size=REPLIES,
             version=__version__,
             tls=_server_security(parts.trust.tls),
             tls_first=config.tls is not None and config.tls.handshake_first,

@@ -383,6 +383,7 @@ class FakeBroker(ServerFactory):
             "max_payload": max_payload,
             **({"auth_required": True} if self.auth_required else {}),
             **({"tls_required": True} if tls is not None else {}),
+            **({"tls_verify": True} if getattr(tls, "verifies", False) else {}),
             **(info or {}),
         }
         self._rng = rng

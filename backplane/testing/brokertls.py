@@ -31,6 +31,11 @@ class BrokerSideTLS:
         self._key = key
         self._roots = tuple(roots)
 
+    @property
+    def verifies(self) -> bool:
+        """Whether clients must show a certificate."""
+        return bool(self._roots)
+
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """See :class:`IOpenSSLServerConnectionCreator`."""
         context = SSL.Context(SSL.TLS_METHOD)

@@ -104,7 +104,7 @@ class PKI:
         now: Callable[[], float] = time.time,
         parent: PKI | None = None,
     ) -> None:
-        self._folder = Path(folder)
+        self._folder = Path(folder).absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._now = now
         above: Authority | None = None if parent is None else parent._issuer

@@ -17,14 +17,16 @@ from backplane.nats.servers import Server
 from backplane.security.chains import load_authorities
 from backplane.security.pemfiles import load_key_pair
 from backplane.security.tls import BrokerTLS
+from backplane.security.watch import Watched
+from backplane.testing import PKI
 from backplane.testing.natsserver import NatsServer
 
-PKI = Path(__file__).parent.parent / "vectors" / "pki"
+VECTORS = Path(__file__).parent.parent / "vectors" / "pki"
 
 VERIFYING = f"""tls {{
-    cert_file: "{PKI / "broker.example.net.pem"}"
-    key_file: "{PKI / "broker.example.net.key"}"
-    ca_file: "{PKI / "ca.pem"}"
+    cert_file: "{VECTORS / "broker.example.net.pem"}"
+    key_file: "{VECTORS / "broker.example.net.key"}"
+    ca_file: "{VECTORS / "ca.pem"}"
     verify: true
     timeout: 5
 }}
@@ -32,10 +34,10 @@ VERIFYING = f"""tls {{
 
 
 def broker_tls(ca: str = "ca", name: str | None = "app1.example.net", legacy: bool = False) -> Any:
-    authorities = load_authorities(str(PKI / f"{ca}.pem")).certificates
+    authorities = load_authorities(str(VECTORS / f"{ca}.pem")).certificates
     pair = None
     if name is not None:
-        pair = load_key_pair(str(PKI / f"{name}.pem"), str(PKI / f"{name}.key"))
+        pair = load_key_pair(str(VECTORS / f"{name}.pem"), str(VECTORS / f"{name}.key"))
     made = BrokerTLS(authorities, pair, legacy=legacy)
     return lambda server: made(server.host)
 
@@ -75,6 +77,12 @@ class TLSTests(TestCase):
         return client
 
     @inlineCallbacks
+    def connected(self, client: NatsClient) -> Generator[Any, Any, None]:
+        yield client.when_connected()
+        yield client.flush()
+        yield client.stopService()
+
+    @inlineCallbacks
     def test_mutual(self) -> Generator[Any, Any, None]:
         """By name and by address; messages of any size go both ways."""
         yield self.serve()
@@ -90,6 +98,34 @@ class TLSTests(TestCase):
             yield client.stopService()
 
     @inlineCallbacks
+    def test_both_ways(self) -> Generator[Any, Any, None]:
+        """T6: a broker that takes TLS and also plain connections."""
+        yield self.serve(f"{VERIFYING}allow_non_tls: true\n")
+        yield self.connected(self.client(broker_tls()))
+        yield self.connected(self.client(None))
+
+    @inlineCallbacks
+    def test_auto(self) -> Generator[Any, Any, None]:
+        """T7: a broker that waits a moment whether TLS comes first."""
+        yield self.serve(VERIFYING.replace("timeout: 5", "timeout: 5\n    handshake_first: auto"))
+        yield self.connected(self.client(broker_tls(), tls_first=True))
+        yield self.connected(self.client(broker_tls()))
+
+    @inlineCallbacks
+    def test_wants_first(self) -> Generator[Any, Any, None]:
+        """T7: a broker that wants TLS first gives us nothing to go by, but there is a hint."""
+        yield self.serve(VERIFYING.replace("timeout: 5", "timeout: 1\n    handshake_first: true"))
+        yield self.failure(broker_tls(), "a broker that wants TLS first says nothing before it")
+
+    @inlineCallbacks
+    def test_first_in_vain(self) -> Generator[Any, Any, None]:
+        """T7: TLS first towards brokers that begin with INFO."""
+        for config in ("", VERIFYING):
+            yield self.serve(config)
+            words = "the broker does not speak TLS, or not at once"
+            yield self.failure(broker_tls(), words, tls_first=True)
+
+    @inlineCallbacks
     def test_first(self) -> Generator[Any, Any, None]:
         """TLS before INFO, where the server wants that."""
         yield self.serve(VERIFYING.replace("timeout: 5", "timeout: 5\n    handshake_first: true"))
@@ -97,8 +133,10 @@ class TLSTests(TestCase):
         yield client.when_connected()
 
     @inlineCallbacks
-    def failure(self, tls: Any, words: str, host: str = "localhost") -> Generator[Any, Any, None]:
-        client = self.client(tls, host)
+    def failure(
+        self, tls: Any, words: str, host: str = "localhost", **options: Any
+    ) -> Generator[Any, Any, None]:
+        client = self.client(tls, host, **options)
         yield self.failed
         self.assertIn(words, self.failures[0])
         self.assertFalse(client.is_connected)
@@ -139,6 +177,50 @@ class TLSTests(TestCase):
         client.publish("a", b"again")
         yield client.flush()
         self.assertEqual(got, [b"again"])
+
+    @inlineCallbacks
+    def test_retried(self) -> Generator[Any, Any, None]:
+        """A broker whose TLS is put right is connected to without further ado."""
+        yield self.serve("")
+        client = self.client(broker_tls())
+        yield self.failed
+        self.server.config = VERIFYING
+        self.server.restart()
+        yield self.server.when_ready(reactor)
+        yield self.connected(client)
+
+    @inlineCallbacks
+    def test_intermediates(self) -> Generator[Any, Any, None]:
+        """Certificates of an authority below the one that both sides know."""
+        pki = PKI(self.mktemp())
+        below = pki.intermediate().intermediate("Third CA")
+        own = below.client("app1.example.net")
+        yield self.serve(pki.nats_config(below.server("localhost", "127.0.0.1")))
+        made = BrokerTLS(load_authorities(pki.ca).certificates, load_key_pair(own.cert, own.key))
+        for host in ("localhost", "127.0.0.1"):
+            yield self.connected(self.client(lambda server: made(server.host), host))
+
+    @inlineCallbacks
+    def test_renewed(self) -> Generator[Any, Any, None]:
+        """T8: renewed certificates of both sides are used for the next connection."""
+        pki = PKI(self.mktemp())
+        server, own = pki.server("localhost"), pki.client("app1.example.net")
+        yield self.serve(pki.nats_config(server))
+        authorities = load_authorities(pki.ca).certificates
+        watched: Watched[BrokerTLS] = Watched(
+            [own.cert, own.key],
+            lambda: BrokerTLS(authorities, load_key_pair(own.cert, own.key)),
+            self.fail,
+        )
+        client = self.client(lambda server: watched.value(server.host))
+        yield client.when_connected()
+        pki.server("localhost")
+        pki.client("app1.example.net")
+        self.assertEqual([watched.check() for _ in range(2)], [False, True])
+        self.server.restart()
+        yield self.server.when_ready(reactor)
+        client.force_reconnect()
+        yield self.connected(client)
 
 
 class SchemeTests(TestCase):

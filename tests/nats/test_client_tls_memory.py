@@ -6,10 +6,12 @@ import json
 import tempfile
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import IAddress
+from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.logger import LogLevel
 
 from backplane.nats.client import ConnectFailed, Disconnected, NatsClient
@@ -167,6 +169,34 @@ class GoodTests(TLSCase):
         """A broker given as an address, with the address in its certificate."""
         broker = self.serve(self.pki.server(HOST, "192.0.2.1"), "192.0.2.1")
         self.talk(self.start("tls://192.0.2.1", tls=self.mutual()), broker)
+
+    def test_twisteds_own(self) -> None:
+        """What Twisted makes for a host will do, with Twisted's words for what is wrong."""
+        trust = Certificate.loadPEM(Path(self.pki.ca).read_bytes())
+        broker = self.serve(verify=False)
+
+        def tls(server: Server) -> Any:
+            return optionsForClientTLS(HOST, trust)
+
+        self.talk(self.start(HOST, tls=tls), broker)
+        other = self.serve(self.pki.server("c"), "c", verify=False)
+        client = self.start("c", tls=tls)
+        failed = next(event for event in self.events if isinstance(event, ConnectFailed))
+        self.assertIn("TLS failed: VerificationError", str(failed.reason))
+        self.assertEqual([end.pings for end in other.all_clients], [0])
+        self.stop(client)
+
+    def test_some_plain(self) -> None:
+        """TLS for some servers only; ``tls://`` insists."""
+        tls = self.mutual()
+        broker = self.serve()
+        client = self.start(HOST, tls=lambda server: tls(server) if server.host == HOST else None)
+        self.assertTrue(client.is_connected)
+        self.assertTrue(broker.clients)
+        client = self.start("a", tls=lambda server: None)
+        self.assertTrue(client.is_connected)
+        client = self.start("tls://a", tls=lambda server: None)
+        self.assertFalse(client.is_connected)
 
     def test_lost(self) -> None:
         """T11: a connection that is cut is made again, and subscriptions with it."""
@@ -404,6 +434,26 @@ class RefusedTests(TLSCase):
         self.serve()
         self.advance(30)
         self.assertTrue(client.is_connected)
+
+    def test_cannot_be_set_up(self) -> None:
+        """Security that cannot be made is a failed try as any other."""
+        broker = self.serve()
+        broken = True
+        security = self.mutual()
+
+        def tls(server: Server) -> BrokerSecurity:
+            if broken:
+                raise ValueError("no certificate today")
+            return security(server)
+
+        client = self.start(HOST, tls=tls)
+        reason = self.events[0].reason
+        self.assertEqual(reason.phase, "tls")
+        self.assertEqual(str(reason), "TLS cannot be set up: no certificate today")
+        broken = False
+        self.advance(5)
+        self.assertTrue(client.is_connected)
+        self.assertEqual(len(broker.all_clients), 1)
 
     def test_no_secrets(self) -> None:
         """Neither events nor log have the password."""

@@ -176,12 +176,12 @@ class DropTests(ProcessorCase):
         self.harness.network.stall()
         node = self.management._node
         assert node is not None
-        for _ in range(20):
+        for _ in range(60):
             payload = request(action="health", time=int(self.harness.clock.seconds()))
             node._processor.received(Message(BROADCAST, payload))
         self.harness.network.release()
         self.harness.network.flush()
-        lost = 20 - len(self.replies)
+        lost = 60 - len(self.replies)
         self.assertGreater(lost, 1)
         (line,) = self.warnings()
         self.assertIn("reply_lost", line)

@@ -61,6 +61,7 @@ class PKITests(SynchronousTestCase):
         first = self.pki.client("sre.choria")
         second = self.pki.client("sre.choria")
         self.assertEqual(first.cert, second.cert)
+        self.assertTrue(os.path.isabs(first.cert))
         pair = load_key_pair(second.cert, second.key)
         self.assertEqual(pair.chain, (second.certificate,))
         self.assertEqual([each for each in os.listdir(self.folder) if "new" in each], [])

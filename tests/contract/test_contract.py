@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from backplane.nats.client import Connected, ConnectFailed, Disconnected
 from backplane.nats.errors import ConnectionFailed, NotConnected, PayloadTooLarge
 from backplane.nats.headers import decode_headers, encode_headers
-from backplane.testing.natsserver import ServerMissing, find_server
 from tests.contract.worlds import FakeWorld, RealWorld, World
 
 if TYPE_CHECKING:
@@ -541,9 +540,3 @@ class RealRefusalTests(RefusalCases, RealWorld):
 
 class RealReturnTests(ReturnCases, RealWorld):
     """Returns, for real."""
-
-
-try:
-    find_server()
-except ServerMissing as missing:
-    RealWorld.skip = str(missing)

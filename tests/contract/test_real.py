@@ -13,7 +13,7 @@ from backplane.nats.client import (
     ServerError,
 )
 from backplane.nats.errors import ConnectionFailed
-from backplane.testing.natsserver import NatsServer, ServerMissing, find_server
+from backplane.testing.natsserver import NatsServer
 from tests.contract.worlds import RealWorld, reactor
 
 RIGHTS = (
@@ -268,9 +268,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-try:
-    find_server()
-except ServerMissing as missing:
-    RealWorld.skip = str(missing)

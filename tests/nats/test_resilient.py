@@ -39,17 +39,11 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from backplane.nats import Backoff, NatsProtocol, actions, errors, io, resilient
 from backplane.nats.config_state import SubscriptionArgs
-from backplane.testing.natsserver import NatsServer, ServerMissing, find_server
+from backplane.testing.natsserver import NatsServer
 
 reactor: Any = _reactor
 
 INFO = b'INFO {"server_id":"S","max_payload":1048576}\r\n'
-
-try:
-    find_server()
-    missing = ""
-except ServerMissing as error:
-    missing = str(error)
 
 
 class Steady(random.Random):
@@ -609,7 +603,6 @@ class ServerTests(TestCase):
     """A real nats-server."""
 
     timeout = 60
-    skip = missing or None
 
     @inlineCallbacks
     def setUp(self) -> Generator[Any, Any, None]:  # type: ignore[override]
@@ -730,7 +723,6 @@ class RefusedTests(TestCase):
     """A real nats-server that wants a password."""
 
     timeout = 60
-    skip = missing or None
 
     @inlineCallbacks
     def test_wrong_password(self) -> Generator[Any, Any, None]:

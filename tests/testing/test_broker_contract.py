@@ -21,7 +21,7 @@ from twisted.trial.unittest import TestCase
 
 from backplane.nats.parser import Info, Parser, Pong
 from backplane.testing.broker import FakeBroker
-from backplane.testing.natsserver import NatsServer, ServerMissing, find_server
+from backplane.testing.natsserver import NatsServer
 
 if TYPE_CHECKING:
     _Base = TestCase
@@ -518,9 +518,3 @@ class NatsServerTests(BrokerContract, TestCase):
         server.start()
         await server.when_ready(reactor)
         return server.port
-
-
-try:
-    find_server()
-except ServerMissing as missing:
-    NatsServerTests.skip = str(missing)

@@ -19,12 +19,6 @@ from backplane.testing.natsserver import NatsServer, ServerFailed, ServerMissing
 
 reactor: Any = _reactor
 
-MISSING: str | None = None
-try:
-    find_server()
-except ServerMissing as error:
-    MISSING = str(error)
-
 
 def greeting(port: int) -> bytes:
     """Return the first bytes of whoever listens there."""
@@ -74,8 +68,6 @@ class FindTests(SynchronousTestCase):
 
 class ServerTests(SynchronousTestCase):
     """Without a reactor."""
-
-    skip = MISSING
 
     def server(self, **options: Any) -> NatsServer:
         """Return a server that is closed after the test."""
@@ -179,7 +171,6 @@ class ServerTests(SynchronousTestCase):
 class ReactorTests(TestCase):
     """Beside a reactor."""
 
-    skip = MISSING
     timeout = 20
 
     async def test_when_ready(self) -> None:

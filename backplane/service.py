@@ -40,7 +40,8 @@ from backplane.node.node import Node, NodeParts
 from backplane.node.outbox import Outbox
 from backplane.node.presence import ManagementState, Phase
 from backplane.node.provided import Provision
-from backplane.node.trust import load_trust, make_audit
+from backplane.node.renewal import Sources
+from backplane.node.trust import make_audit
 
 __all__ = ["Management"]
 
@@ -65,6 +66,8 @@ class Management(MultiService):
     :param endpoint: makes the endpoint of a broker; TCP by default. For tests.
     :param threads: runs methods that block; each in a thread by default. For tests.
     :param rng: source of jitter and identifiers. For tests.
+    :param sources: those of another management of this configuration, whose files
+        may not be readable any more.
     :raises ConfigError: when the configuration has mistakes, with all of them.
     """
 
@@ -85,6 +88,7 @@ class Management(MultiService):
         endpoint: Callable[[Server], IStreamClientEndpoint] | None = None,
         threads: ThreadRunner | None = None,
         rng: random.Random | None = None,
+        sources: Sources | None = None,
     ) -> None:
         super().__init__()
         self.config = _config(config)
@@ -93,7 +97,9 @@ class Management(MultiService):
         )
         self._log: Logger = self._log_sink.logger("backplane.service")
         self._provision = Provision()
-        self._trust = load_trust(self.config, lambda text: self._log.warn("{text}", text=text))
+        if sources is None:
+            sources = Sources(self.config, self._report)
+        self.sources = sources
         self._audit = make_audit(self.config, lambda text: self._log.error("{text}", text=text))
         self._data_publisher = data_publisher
         self._calls = calls
@@ -215,7 +221,8 @@ class Management(MultiService):
         _here.add(name)
         started: list[Any] = []
         try:
-            for text in self._trust.warnings:
+            self.sources.report = self._report
+            for text in self.sources.warnings:
                 self._log.warn("{text}", text=text)
             if self._audit is not None:
                 self._audit.open()
@@ -248,7 +255,7 @@ class Management(MultiService):
                 rng=self._rng,
                 logger=self._log_sink.logger,
                 changed=self._changed,
-                trust=self._trust,
+                sources=self.sources,
                 audit=self._audit,
             )
         )
@@ -312,6 +319,9 @@ class Management(MultiService):
 
     def _stop_failed(self, failure: Failure, what: str) -> None:
         self._log.failure("{what} failed", failure, what=what)
+
+    def _report(self, text: str) -> None:
+        self._log.warn("{text}", text=text)
 
     def _changed(self, state: ManagementState) -> None:
         self._state = state

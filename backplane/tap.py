@@ -173,7 +173,8 @@ class _Standalone(MultiService):
             if os.getpid() != plan.pid:
                 # ``${PID}`` in the identity means this process.
                 loaded = plan.source.load(check_files=False)
-                management = Management(loaded.management)
+                # What its files hold was read by whoever started us.
+                management = Management(loaded.management, sources=management.sources)
             self._make(management, loaded)
             management.setServiceParent(self)
             super().startService()

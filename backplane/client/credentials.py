@@ -16,12 +16,10 @@ from backplane.config.client import ClientConfig
 from backplane.errors import ConfigError, Problem
 from backplane.nats.layer import Security
 from backplane.nats.servers import Server
-from backplane.security.chains import load_authorities
+from backplane.security.keys import find_puppet_files, load_keys
 from backplane.security.names import caller_id_for, default_certname
-from backplane.security.pemfiles import load_key_pair, mode_warning
-from backplane.security.providers import TLSFiles, puppet_files, puppet_ssl_dir
+from backplane.security.providers import TLSFiles
 from backplane.security.signing import InsecureSigner, SecureSigner
-from backplane.security.tls import BrokerTLS
 
 __all__ = ["Credentials", "insecure_credentials", "load_credentials"]
 
@@ -73,41 +71,35 @@ def load_credentials(
     name = certname or default_certname(identity, environ=environ, uid=_uid(), provider=provider)
     caller_id = caller_id_for(name)
     files, settings = _puppet(config, name) if provider == "puppet" else _file(config)
-    authorities = load_authorities(files.ca, ca_setting=settings[0])
-    pair = load_key_pair(
-        files.cert, files.key, certificate_setting=settings[1], key_setting=settings[2]
-    )
     legacy = config.raw.get("plugin.security.support_legacy_certificates", "").lower()
-    tls = BrokerTLS(
-        authorities.certificates,
-        pair,
+    keys = load_keys(
+        files,
+        settings,
         legacy=provider == "puppet" or legacy in ("1", "yes", "true", "y", "t"),
         warn=warn,
     )
-    mode = mode_warning(files.key)
     return Credentials(
         caller_id=caller_id,
-        signer=SecureSigner(pair),
-        tls=lambda server: tls(server.tls_name or server.host),
-        warnings=(mode,) if mode else (),
+        signer=SecureSigner(keys.pair),
+        tls=lambda server: keys.tls(server.tls_name or server.host),
+        warnings=keys.warnings,
     )
 
 
-def _file(config: ClientConfig) -> tuple[TLSFiles, tuple[str, str, str]]:
-    settings = (f"{FILE}ca", f"{FILE}certificate", f"{FILE}key")
-    missing = [Problem(name, "nothing", "a path") for name in settings if name not in config.raw]
+def _file(config: ClientConfig) -> tuple[TLSFiles, TLSFiles]:
+    settings = TLSFiles(ca=f"{FILE}ca", cert=f"{FILE}certificate", key=f"{FILE}key")
+    names = (settings.ca, settings.cert, settings.key)
+    missing = [Problem(name, "nothing", "a path") for name in names if name not in config.raw]
     if missing:
         raise ConfigError(missing)
-    ca, cert, key = (os.path.expanduser(config.raw[name]) for name in settings)
+    ca, cert, key = (os.path.expanduser(config.raw[name]) for name in names)
     return TLSFiles(ca=ca, cert=cert, key=key), settings
 
 
-def _puppet(config: ClientConfig, certname: str) -> tuple[TLSFiles, tuple[str, str, str]]:
-    given = config.raw.get("plugin.choria.ssldir")
-    home = os.path.expanduser("~")
-    ssl_dir = os.path.expanduser(given) if given else puppet_ssl_dir(_uid(), home)
-    where = f"the certificate directory {ssl_dir}"
-    return puppet_files(ssl_dir, certname), (where, where, where)
+def _puppet(config: ClientConfig, certname: str) -> tuple[TLSFiles, TLSFiles]:
+    folder, files = find_puppet_files(config.raw.get("plugin.choria.ssldir"), certname)
+    where = f"the certificate directory {folder}"
+    return files, TLSFiles(ca=where, cert=where, key=where)
 
 
 def _uid() -> int | None:

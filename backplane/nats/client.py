@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
@@ -23,17 +23,19 @@ from backplane.nats.backoff import FIRST_DELAY
 from backplane.nats.buffer import PublishBuffer
 from backplane.nats.connection import NatsConnection
 from backplane.nats.counts import Counts
-from backplane.nats.dialer import Dialer, Manners
+from backplane.nats.dialer import Dialer
 from backplane.nats.errors import ConnectionClosed, NotConnected, PayloadTooLarge
 from backplane.nats.events import (
     Connected,
     ConnectFailed,
     Disconnected,
+    Moved,
     ServerError,
     read_error,
 )
 from backplane.nats.layer import Creator
 from backplane.nats.login import Login
+from backplane.nats.opening import Manners, Opener
 from backplane.nats.servers import Server, ServerPool, parse_servers
 from backplane.nats.subscription import Message, Subscription, Subscriptions
 from backplane.nats.validators import (
@@ -48,6 +50,7 @@ __all__ = [
     "Connected",
     "Disconnected",
     "Message",
+    "Moved",
     "NatsClient",
     "ServerError",
     "Subscription",
@@ -119,17 +122,19 @@ class NatsClient(Service):
         self._dialer = Dialer(
             self,
             self._pool,
-            reactor,
-            endpoint=endpoint if endpoint is not None else self._tcp,
-            login=self._login,
-            manners=self._manners,
+            Opener(
+                clock=reactor,
+                endpoint=endpoint if endpoint is not None else self._tcp,
+                login=self._login,
+                manners=self._manners,
+                tls=tls,
+            ),
             counts=self._counts,
             log=log,
             rng=rng,
-            tls=tls,
         )
         self._secure = tls is not None
-        self._subscriptions = Subscriptions(self._send, self._counts, log)
+        self._subscriptions = Subscriptions(self._dialer.send, self._counts, log)
         self._buffer = PublishBuffer(buffer_size)
         self._stop_timeout = stop_timeout
         self._listeners: list[Callable[[object], None]] = []
@@ -272,10 +277,30 @@ class NatsClient(Service):
         :param timeout: seconds, or ``None`` to wait as long as the connection lives.
         :returns: fails with :class:`FlushTimeout` or :class:`NotConnected`.
         """
-        connection = self._dialer.connection
-        if connection is None:
+        if not self.is_connected:
             return fail(NotConnected("there is no connection"))
-        return connection.flush(timeout)
+        flushes = [connection.flush(timeout) for connection in self._dialer.connections]
+        if len(flushes) == 1:
+            return flushes[0]
+        # What was published before a move is on its way over the old connection.
+        return gatherResults(flushes, consumeErrors=True).addCallbacks(
+            lambda _: None, lambda failure: failure.value.subFailure
+        )
+
+    def move(self, why: str = "a move was asked for") -> None:
+        """Go over to a new connection without a gap, and close the old one then.
+
+        All that is subscribed and published goes on; a message may come twice, over both.
+        When no server takes us anew the old connection stays, and the move is tried again.
+
+        :param why: for the log.
+        """
+        self._dialer.move(why)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a move is under way, or so fresh that messages may still come twice."""
+        return self._dialer.is_moving
 
     def force_reconnect(self) -> None:
         """Drop the connection, or end the wait, and connect at once; a try under way goes on."""
@@ -285,6 +310,7 @@ class NatsClient(Service):
 
     def connected(self, connection: NatsConnection) -> None:
         """See :class:`backplane.nats.dialer.Caller`."""
+        self._subscriptions.forget_denials()
         connection.send(self._subscriptions.lines())
         limit = connection.session.max_payload
         for kept in self._buffer.take():
@@ -298,6 +324,23 @@ class NatsClient(Service):
                 )
             else:
                 connection.publish(kept.data)
+
+    def subscribing(self) -> bytes:
+        """See :class:`backplane.nats.handover.Mover`."""
+        return self._subscriptions.lines()
+
+    def unsubscribing(self) -> bytes:
+        """See :class:`backplane.nats.handover.Mover`."""
+        return self._subscriptions.ends()
+
+    def taken_over(self) -> None:
+        """See :class:`backplane.nats.handover.Mover`."""
+        self._subscriptions.forget_denials()
+
+    @property
+    def any_denied(self) -> bool:
+        """See :class:`backplane.nats.handover.Mover`."""
+        return self._subscriptions.any_denied
 
     def message(self, message: parser.Msg) -> None:
         """See :class:`backplane.nats.dialer.Caller`."""
@@ -328,11 +371,6 @@ class NatsClient(Service):
         return HostnameEndpoint(
             self._reactor, server.host, server.port, timeout=self._manners.connect_timeout
         )
-
-    def _send(self, data: bytes) -> None:
-        connection = self._dialer.connection
-        if connection is not None:
-            connection.send(data)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -66,6 +66,7 @@ class NatsConnection(Protocol):
     :param backlog: bytes of publishes kept while the socket does not drain.
     :param security: TLS, which starts after INFO.
     :param tls_first: TLS starts at once.
+    :ivar owner: told of what happens; replaced when another one takes over.
     :ivar dropped: publishes that were kept when the connection was lost.
     """
 
@@ -86,7 +87,7 @@ class NatsConnection(Protocol):
         self.session = Session(connect)
         self.address = address
         self.dropped = 0
-        self._owner = owner
+        self.owner = owner
         self._clock = clock
         self._handshake_timeout = handshake_timeout
         self._ping_interval = ping_interval
@@ -177,19 +178,19 @@ class NatsConnection(Protocol):
             if self._why is not None:
                 return
             if isinstance(event, parser.Msg):
-                self._owner.message(event)
+                self.owner.message(event)
             elif isinstance(event, Answered):
                 assert isinstance(event.token, Deferred)
                 if not event.token.called:
                     event.token.callback(None)
             elif isinstance(event, Established):
                 self._start_pings()
-                self._owner.established(self)
+                self.owner.established(self)
             elif isinstance(event, InfoChanged):
-                self._owner.info_changed(self)
+                self.owner.info_changed(self)
             elif isinstance(event, Refused):
                 self._last_error = event.text
-                self._owner.refused(self, event.text)
+                self.owner.refused(self, event.text)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the owner and whoever waits."""
@@ -202,7 +203,7 @@ class NatsConnection(Protocol):
         waiting = [*self.session.pending, *self._held]
         self.dropped = sum(isinstance(item, bytes) for item in self._held)
         self._held.clear()
-        self._owner.lost(self, why)
+        self.owner.lost(self, why)
         for waiter in waiting:
             if isinstance(waiter, Deferred) and not waiter.called:
                 waiter.errback(failure)

@@ -15,6 +15,7 @@ class Counts:
 
     :ivar in_bytes, out_bytes: payloads, and headers where we sent them.
     :ivar reconnects: connections but the first after each start.
+    :ivar moves: connections that took over from one that worked.
     :ivar failed: tries that did not lead to a connection.
     :ivar lost: publishes that were taken, kept back, and could not be sent.
     :ivar errors: complaints of servers, by kind.
@@ -26,6 +27,7 @@ class Counts:
     out_bytes: int = 0
     reconnects: int = 0
     connects: int = 0
+    moves: int = 0
     failed: int = 0
     lost: int = 0
     errors: Counter[str] = attrs.field(factory=Counter)

@@ -10,13 +10,10 @@ subscriptions. After an authentication error the delay is the longest.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-import attrs
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -26,59 +23,30 @@ from backplane.nats.connection import NatsConnection, Owner
 from backplane.nats.counts import Counts
 from backplane.nats.errors import ConnectionClosed, ConnectionFailed, NatsError, NotConnected
 from backplane.nats.events import Connected, ConnectFailed, Disconnected
-from backplane.nats.layer import Creator
-from backplane.nats.login import Login
+from backplane.nats.handover import Move, Mover
+from backplane.nats.moving import Moves
+from backplane.nats.opening import Opener
 from backplane.nats.outage import OutageLog
 from backplane.nats.servers import Server, ServerPool
 
-__all__ = ["Caller", "Dialer", "Manners"]
+__all__ = ["Caller", "Dialer"]
 
 LASTING: Final = 5.0
 """Seconds that a connection must live to count as one that works."""
 
 
-@attrs.frozen(kw_only=True)
-class Manners:
-    """How connections are made and kept.
-
-    :ivar retry: keep trying; otherwise one walk through the servers.
-    :ivar connect_timeout: seconds for the handshake.
-    :ivar ping_interval: seconds between keep-alive PINGs.
-    :ivar max_unanswered: keep-alive PINGs that may be unanswered.
-    :ivar backlog: bytes of publishes kept while a socket does not drain.
-    :ivar tls_first: TLS before INFO.
-    """
-
-    retry: bool
-    connect_timeout: float
-    ping_interval: float
-    max_unanswered: int
-    backlog: int
-    tls_first: bool = False
-
-
-class Caller(Protocol):
+class Caller(Mover, Protocol):
     """What a dialer tells; it is :class:`backplane.nats.client.NatsClient`'s part."""
 
     def connected(self, connection: NatsConnection) -> None:
         """There is a connection: send what must come first on it."""
 
-    def message(self, message: parser.Msg) -> None:
-        """A message came."""
-
-    def refused(self, text: str, established: bool) -> bool:
-        """``-ERR`` came; return whether it says that the credentials are wrong."""
-
-    def emit(self, event: object) -> None:
-        """Something of :mod:`backplane.nats.events` happened."""
-
 
 class Dialer(Owner):
     """Keeps one connection to one of several servers.
 
-    :param endpoint: makes the endpoint for a server.
+    :param opener: makes the connections.
     :param rng: for the jitter.
-    :param tls: makes the security of a connection to a server, ``None`` for none.
     :ivar server: the one that is connected, or was tried last.
     """
 
@@ -86,24 +54,17 @@ class Dialer(Owner):
         self,
         caller: Caller,
         pool: ServerPool,
-        clock: IReactorTime,
+        opener: Opener,
         *,
-        endpoint: Callable[[Server], IStreamClientEndpoint],
-        login: Login,
-        manners: Manners,
         counts: Counts,
         log: Logger,
         rng: random.Random,
-        tls: Callable[[Server], Creator | None] | None = None,
     ) -> None:
         self.server: Server | None = None
         self._caller = caller
         self._pool = pool
-        self._clock = clock
-        self._endpoint = endpoint
-        self._login = login
-        self._tls = tls
-        self._manners = manners
+        self._opener = opener
+        self._clock = clock = opener.clock
         self._counts = counts
         self._log = log
         self._outage = OutageLog(log, clock.seconds)
@@ -114,6 +75,7 @@ class Dialer(Owner):
         self._up = False
         self._since = 0.0
         self._waiters: list[Deferred[None]] = []
+        self._moves = Moves(opener, caller, self._take_over, counts=counts, log=log, rng=rng)
         self._over: NatsError | None = None  # why there are no more tries
         self._first = True
         self._forget_trouble()
@@ -148,6 +110,8 @@ class Dialer(Owner):
             self._wait.cancel()
         if self._attempt is not None:
             self._attempt.cancel()
+        self._moves.end()
+        await self._moves.drained()
         connection = self._connection
         if connection is not None:
             if self._up:
@@ -172,6 +136,52 @@ class Dialer(Owner):
         waiter: Deferred[None] = Deferred()
         self._waiters.append(waiter)
         return waiter
+
+    @property
+    def connections(self) -> list[NatsConnection]:
+        """The connection, and those that it has taken over from and that are not drained."""
+        connection = self.connection
+        return [*([] if connection is None else [connection]), *self._moves.leaving]
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether messages may come twice, because there are, or just were, two connections."""
+        return self._moves.under_way
+
+    def send(self, data: bytes) -> None:
+        """Send a control line to what is connected, and what is about to take over."""
+        if self.connection is not None:
+            self.connection.send(data)
+        self._moves.send(data)
+
+    def move(self, why: str) -> None:
+        """Go over to a new connection, and close the old one then.
+
+        It is tried for as long as the old one lasts. Without a connection the next try
+        is made at once.
+
+        :param why: for the log.
+        """
+        if self.connection is None:
+            self.force_reconnect()
+        else:
+            self._moves.begin(self._move_targets, why)
+
+    def _move_targets(self) -> list[Server]:
+        here = self.server
+        assert here is not None
+        return [here, *(server for server in self._pool.servers if server != here)]
+
+    def _take_over(self, move: Move) -> tuple[NatsConnection, Server]:
+        old, before, new = self._connection, self.server, move.connection
+        assert old is not None
+        assert before is not None
+        assert new is not None
+        self._connection, self.server = new, move.server
+        new.owner = self
+        self._since = self._clock.seconds()
+        self._learn(new, move.server)
+        return old, before
 
     def force_reconnect(self) -> None:
         """Drop the connection, or end the wait, and connect at once; a try under way goes on."""
@@ -227,6 +237,7 @@ class Dialer(Owner):
         assert server is not None
         was_up, self._up = self._up, False
         self._connection = self._attempt = None
+        self._moves.end()
         if self._over is not None:
             return
         if not was_up:
@@ -258,30 +269,11 @@ class Dialer(Owner):
         server = self.server = self._pool.take()
         self._round += 1
         try:
-            security = None if self._tls is None else self._tls(server)
-        except Exception as error:
-            text = f"TLS cannot be set up: {error}"
-            self._failed(server, ConnectionFailed(text, server.address, "tls"))
+            connection = self._connection = self._opener.prepare(server, self)
+        except ConnectionFailed as error:
+            self._failed(server, error)
             return
-        if server.scheme == "tls" and security is None:
-            text = "tls:// needs certificates, and none are configured"
-            self._failed(server, ConnectionFailed(text, server.address, "tls"))
-            return
-        connection = self._connection = NatsConnection(
-            self,
-            self._clock,
-            lambda info: self._login.fields(info, server, security is not None),
-            address=server.address,
-            handshake_timeout=self._manners.connect_timeout,
-            ping_interval=self._manners.ping_interval,
-            max_unanswered=self._manners.max_unanswered,
-            backlog=self._manners.backlog,
-            security=security,
-            tls_first=self._manners.tls_first,
-        )
-        factory = Factory.forProtocol(lambda: connection)
-        factory.noisy = False
-        self._attempt = attempt = self._endpoint(server).connect(factory)
+        self._attempt = attempt = self._opener.open(connection, server)
         attempt.addCallbacks(
             self._opened,
             self._not_opened,
@@ -308,7 +300,7 @@ class Dialer(Owner):
         if self._round < len(self._pool):
             # The others of the pool are tried without waiting.
             self._wait = self._clock.callLater(0, self._try_next)
-        elif self._manners.retry:
+        elif self._opener.manners.retry:
             self._later()
         else:
             self._over = ConnectionFailed(

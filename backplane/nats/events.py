@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["ConnectFailed", "Connected", "Disconnected", "ServerError", "read_error"]
+__all__ = ["ConnectFailed", "Connected", "Disconnected", "Moved", "ServerError", "read_error"]
 
 
 @attrs.frozen
@@ -26,6 +26,18 @@ class Disconnected:
 
     url: str
     reason: Exception
+
+
+@attrs.frozen
+class Moved:
+    """A new connection has taken over from one that worked.
+
+    :ivar url: where it leads.
+    :ivar before: where the old one leads, which may be the same server.
+    """
+
+    url: str
+    before: str
 
 
 @attrs.frozen

@@ -54,6 +54,7 @@ class Subscription:
     denied: str | None = None
     active: bool = True
     _before: int = 0  # delivered over earlier connections, which this server does not count
+    _again: bool = False  # there was more than one connection
 
     def unsubscribe(self, max_messages: int | None = None) -> None:
         """End the subscription; no message is delivered after this returns. Twice does nothing.
@@ -107,10 +108,24 @@ class Subscriptions:
         """Return what makes a new connection deliver what is still wanted."""
         return b"".join(self._lines())
 
-    def _lines(self) -> Iterator[bytes]:
+    def forget_denials(self) -> None:
+        """Take it that the next server allows everything, until it says otherwise."""
         for one in self._by_sid.values():
             one.denied = None
+
+    @property
+    def any_denied(self) -> bool:
+        """Whether a server has denied one of them."""
+        return any(one.denied is not None for one in self._by_sid.values())
+
+    def ends(self) -> bytes:
+        """Return what makes a connection deliver nothing more."""
+        return b"".join(map(parser.encode_unsub, self._by_sid))
+
+    def _lines(self) -> Iterator[bytes]:
+        for one in self._by_sid.values():
             one._before = one.delivered
+            one._again = True
             yield parser.encode_sub(one.subject, one.sid, one.queue)
             if one.left is not None:
                 yield parser.encode_unsub(one.sid, one.left)
@@ -125,7 +140,11 @@ class Subscriptions:
         subscription.delivered += 1
         if subscription.left == 0:
             subscription.active = False
-            del self._by_sid[message.sid]
+            if subscription._again:
+                # What came over two connections at a time, no server has counted right.
+                self._remove(subscription)
+            else:
+                del self._by_sid[message.sid]
         try:
             result = subscription.callback(
                 Message(message.subject, message.payload, message.reply, message.headers)

@@ -33,7 +33,7 @@ class Authorization:
     A line of the policy that matches decides, be it ``allow`` or ``deny``. Where
     none does, the lists decide, and last the policy's default.
 
-    :param policies: by agent.
+    :param policies: of now, by agent.
     :param facts: this service's facts, for the policies' lines.
     :param classes: its classes, likewise.
     """
@@ -41,7 +41,7 @@ class Authorization:
     def __init__(
         self,
         roles: Roles,
-        policies: Mapping[str, Policy],
+        policies: Callable[[], Mapping[str, Policy]],
         facts: Callable[[], Mapping[str, Any]],
         classes: Callable[[], Sequence[str]],
     ) -> None:
@@ -53,7 +53,7 @@ class Authorization:
     def role_of(self, caller_id: str) -> Role | None:
         """Return the caller's role, or ``None`` for one who may do nothing anywhere."""
         role = self._roles.role_of(caller_id)
-        if role is None and any(each.admits(caller_id) for each in self._policies.values()):
+        if role is None and any(each.admits(caller_id) for each in self._policies().values()):
             return Role.POLICY
         return role
 
@@ -63,7 +63,7 @@ class Authorization:
         :param role: of the caller, as :meth:`role_of` gave it.
         """
         by_list = role is not None and role >= action.role
-        policy = self._policies.get(agent)
+        policy = self._policies().get(agent)
         if policy is not None:
             facts = self._facts()
             allowed, rule = policy.decide(

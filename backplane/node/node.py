@@ -19,7 +19,6 @@ from backplane.config.settings import ServiceConfig
 from backplane.interfaces import DataItem
 from backplane.nats.client import Connected, NatsClient, ServerError
 from backplane.nats.errors import BadSubject, PayloadTooLarge
-from backplane.nats.layer import Security
 from backplane.nats.servers import Server, parse_servers
 from backplane.nats.validators import check_publish_subject
 from backplane.node.admission import Admission
@@ -34,14 +33,13 @@ from backplane.node.facts import FactSnapshots
 from backplane.node.outbox import Outbox, Sealed
 from backplane.node.presence import ManagementState, Presence
 from backplane.node.processor import Processor
+from backplane.node.renewal import Renewal, Sources
 from backplane.node.rpcutil import RpcutilAgent
 from backplane.node.standard import DiscoveryAgent, NodeDetails
-from backplane.node.trust import Trust
 from backplane.security.audit import AuditLog
 from backplane.security.names import caller_id_for
 from backplane.security.replay import ReplayMemory
 from backplane.security.roles import Role, Roles
-from backplane.security.tls import BrokerTLS
 from backplane.stacks import thread_dump
 
 __all__ = ["Node", "NodeParts"]
@@ -64,7 +62,7 @@ class NodeParts:
         :class:`~backplane.node.backplane.Provided`, and how it is called.
     :ivar logger: makes a logger for a namespace.
     :ivar changed: called with each new state.
-    :ivar trust: whom it believes, and as whom it speaks.
+    :ivar sources: whom it believes, as whom it speaks, and what it lets them do.
     :ivar audit: open, or ``None``.
     """
 
@@ -79,7 +77,7 @@ class NodeParts:
     rng: random.Random
     logger: Callable[[str], Logger]
     changed: Callable[[ManagementState], None]
-    trust: Trust = attrs.field(factory=Trust)
+    sources: Sources
     audit: AuditLog | None = None
 
 
@@ -92,8 +90,8 @@ class Node:
         self._clock: IReactorTime = clock
         self._now = parts.now
         self._log = parts.logger("backplane.node")
-        self._signer = parts.trust.signer
-        self._caller_id = caller_id_for(parts.trust.certname or config.identity)
+        self._trust = trust = parts.sources.trust
+        self._caller_id = caller_id_for(trust.value.certname or config.identity)
         threads = parts.threads if parts.threads is not None else run_in_thread(parts.reactor)
         self._calls = {
             name: MethodCalls(provided, clock, threads, mode)
@@ -114,7 +112,7 @@ class Node:
             stop_timeout=config.stop_timeout,
             buffer_size=REPLIES,
             version=__version__,
-            tls=_server_security(parts.trust.tls),
+            tls=(lambda server: trust.value.security(server)) if config.secure else None,
             tls_first=config.tls is not None and config.tls.handshake_first,
         )
         self._classes: list[str] = []
@@ -134,7 +132,7 @@ class Node:
                 full=config.auth.full,
                 read_only=config.auth.read_only,
             ),
-            parts.trust.policies,
+            lambda: parts.sources.policies.value,
             facts=lambda: self.facts.usable(Role.FULL),
             classes=lambda: self._classes,
         )
@@ -144,7 +142,7 @@ class Node:
             agents=lambda: tuple(self.agents),
             facts=self.facts.usable,
             classes=lambda: self._classes,
-            verifier=parts.trust.verifier,
+            verifier=parts.sources,
             role_of=self._authorization.role_of,
             replay=ReplayMemory(),
             started=started,
@@ -230,6 +228,14 @@ class Node:
                 max_items=config.outbox.max_items,
                 max_bytes=config.outbox.max_bytes,
             )
+        self._renewal = Renewal(
+            parts.sources,
+            lambda: self.client.move("certificates were renewed"),
+            clock=clock,
+            threads=threads,
+            now=parts.now,
+            log=parts.logger("backplane.renewal"),
+        )
         self._refresher = LoopingCall(self._refresh)
         self._refresher.clock = clock
 
@@ -239,6 +245,7 @@ class Node:
             lambda failure: self._log.failure("facts are not refreshed any more", failure)
         )
         self.presence.start()
+        self._renewal.start()
         if self.outbox is not None:
             self.outbox.start()
             self.client.add_listener(self._pump)
@@ -248,6 +255,7 @@ class Node:
         """Refuse new work, and wait until what is under way has ended or is overdue."""
         self.presence.stopping()
         self._processor.refuse()
+        self._renewal.stop()
         if self._refresher.running:
             self._refresher.stop()
         idle = self._dispatcher.when_idle()
@@ -323,15 +331,11 @@ class Node:
             time=int(self._now()),
         )
         payload = v1.encode_transport(
-            v1.seal_request(request, self._signer),
+            v1.seal_request(request, self._trust.value.signer),
             sender=self._config.identity,
             reply_to=NOWHERE,
         )
         return Sealed(subject, payload)
-
-
-def _server_security(tls: BrokerTLS | None) -> Callable[[Server], Security] | None:
-    return None if tls is None else lambda server: tls(server.tls_name or server.host)
 
 
 def _public_settings(config: ServiceConfig) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from backplane.nats.client import (
     ConnectFailed,
     Disconnected,
     Message,
+    Moved,
     NatsClient,
     ServerError,
 )
@@ -187,6 +188,11 @@ class Presence:
         if isinstance(event, Connected):
             self._refused.clear()
             self._client.flush(None).addCallbacks(self._answered, lambda failure: None)
+        elif isinstance(event, Moved):
+            self._enter(self.state.phase)
+            if self._refused:
+                self._refused.clear()
+                self._client.flush(None).addCallbacks(self._answered, lambda failure: None)
         elif isinstance(event, Disconnected):
             self._enter(Phase.CONNECTING, str(event.reason))
         elif isinstance(event, ConnectFailed):

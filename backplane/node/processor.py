@@ -34,6 +34,9 @@ QUIET: Final = 60.0
 class Publisher(Protocol):
     """What is needed of the connection."""
 
+    @property
+    def is_moving(self) -> bool: ...
+
     def publish(self, subject: str, payload: bytes) -> None: ...
 
 
@@ -179,6 +182,10 @@ class Processor:
         """Log a drop, at most once a minute for each reason."""
         if reason == "filtered":
             self._log.debug("not for this node: {detail}", detail=printable(detail))
+            return
+        if reason == "repeated" and self._connection.is_moving:
+            # What is broadcast comes over the old connection and the new one.
+            self._log.debug("came twice: {detail}", detail=printable(detail))
             return
         now = self._clock.seconds()
         quiet = self._quiet.get(reason)

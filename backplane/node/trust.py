@@ -1,11 +1,11 @@
 """Whom a node believes and what it lets them do: made of the configuration's files.
 
-Everything here is read before the node starts, so that mistakes are found then.
+Everything here is read before the node starts, so that mistakes are found then, and
+again when the files change.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -17,12 +17,13 @@ from backplane.choria.facts import parse_fact
 from backplane.choria.masking import mask
 from backplane.config.settings import ServiceConfig, TLSConfig
 from backplane.errors import ConfigError, Problem
+from backplane.nats.layer import Security
+from backplane.nats.servers import Server
 from backplane.security.allowlist import DEFAULT_ALLOWED, DEFAULT_PRIVILEGED, AllowList
 from backplane.security.audit import AuditLog
-from backplane.security.chains import load_authorities
-from backplane.security.pemfiles import load_key_pair, mode_warning
+from backplane.security.keys import Keys, find_puppet_files, load_keys
 from backplane.security.policy import Policy, parse_groups, parse_policy
-from backplane.security.providers import TLSFiles, puppet_files, puppet_ssl_dir
+from backplane.security.providers import TLSFiles
 from backplane.security.signing import (
     InsecureSigner,
     InsecureVerifier,
@@ -30,11 +31,13 @@ from backplane.security.signing import (
     SecureVerifier,
     Verifier,
 )
-from backplane.security.tls import BrokerTLS
+from backplane.security.watch import Watched
 
-__all__ = ["Trust", "load_trust", "make_audit"]
+__all__ = ["Trust", "load_policies", "load_trust", "make_audit", "watch_policies", "watch_trust"]
 
 TLS: Final = "management.tls"
+
+SETTINGS: Final = TLSFiles(ca=f"{TLS}.ca", cert=f"{TLS}.cert", key=f"{TLS}.key")
 
 INSECURE: Final = (
     "the insecure mode: there is no tls section, so nobody has verified the names of callers"
@@ -49,64 +52,72 @@ class Trust:
     """Whom a node believes, and as whom it speaks; by default, everybody and as nobody.
 
     :ivar certname: name in its certificate; ``None`` without one.
-    :ivar tls: makes the security of a connection to a host; ``None`` for none.
-    :ivar policies: action policies beside the lists of roles, by agent.
+    :ivar keys: what was read from files; ``None`` in the insecure mode.
     :ivar warnings: what is lawful and hardly meant.
     """
 
     verifier: Verifier = attrs.field(factory=InsecureVerifier)
     signer: v1.Signer = attrs.field(factory=InsecureSigner)
     certname: str | None = None
-    tls: BrokerTLS | None = None
-    policies: Mapping[str, Policy] = MappingProxyType({})
+    keys: Keys | None = None
     warnings: tuple[str, ...] = ()
+
+    def security(self, server: Server) -> Security | None:
+        """Return the security of a connection to a broker; ``None`` for none."""
+        return None if self.keys is None else self.keys.tls(server.tls_name or server.host)
 
 
 def load_trust(config: ServiceConfig, warn: Callable[[str], None]) -> Trust:
-    """Read the files that a configuration names.
+    """Read the certificates and keys that a configuration names.
 
     :param warn: told of what is found out about brokers later.
     :raises ConfigError: with the mistakes in them.
     """
-    policy = _policy(config)
-    policies = {} if policy is None else {AGENT: policy}
-    warnings = [str(problem) for each in policies.values() for problem in each.warnings]
     if config.tls is None:
-        return Trust(policies=policies, warnings=(*warnings, INSECURE))
+        return Trust(warnings=(INSECURE,))
     tls = config.tls
     certname = tls.identity or config.identity
-    files = _files(tls, certname)
-    authorities = load_authorities(
-        files.ca, tls.crl, ca_setting=f"{TLS}.ca", crl_setting=f"{TLS}.crl"
-    )
-    pair = load_key_pair(
-        files.cert, files.key, certificate_setting=f"{TLS}.cert", key_setting=f"{TLS}.key"
+    keys = load_keys(
+        _files(tls, certname),
+        SETTINGS,
+        crl=tls.crl,
+        crl_setting=f"{TLS}.crl",
+        legacy=tls.support_legacy_certificates or tls.scheme == "puppet",
+        warn=warn,
     )
     allow = AllowList(DEFAULT_ALLOWED if tls.allow is None else tls.allow, setting=f"{TLS}.allow")
     privileged = AllowList(
         DEFAULT_PRIVILEGED if tls.privileged is None else tls.privileged,
         setting=f"{TLS}.privileged",
     )
-    mode = mode_warning(files.key)
     return Trust(
-        verifier=SecureVerifier(authorities, allow, privileged, delegation=tls.delegation),
-        signer=SecureSigner(pair),
+        verifier=SecureVerifier(keys.authorities, allow, privileged, delegation=tls.delegation),
+        signer=SecureSigner(keys.pair),
         certname=certname,
-        tls=BrokerTLS(
-            authorities.certificates,
-            pair,
-            legacy=tls.support_legacy_certificates or tls.scheme == "puppet",
-            warn=warn,
-        ),
-        policies=policies,
-        warnings=(*warnings, *allow.warnings, *privileged.warnings, *([mode] if mode else ())),
+        keys=keys,
+        warnings=(*allow.warnings, *privileged.warnings, *keys.warnings),
     )
+
+
+def watch_trust(
+    config: ServiceConfig, warn: Callable[[str], None], report: Callable[[str], None]
+) -> Watched[Trust]:
+    """Read them, and say when they have changed; see :func:`load_trust`.
+
+    :param report: told why changed files are not used.
+    """
+    paths: list[str] = []
+    if config.tls is not None:
+        files = _files(config.tls, config.tls.identity or config.identity)
+        paths = [files.ca, files.cert, files.key]
+        if config.tls.crl is not None:
+            paths.append(config.tls.crl)
+    return Watched(paths, lambda: load_trust(config, warn), report)
 
 
 def _files(tls: TLSConfig, certname: str) -> TLSFiles:
     if tls.scheme == "puppet":
-        uid = os.geteuid() if hasattr(os, "geteuid") else None
-        found = puppet_files(tls.ssl_dir or puppet_ssl_dir(uid, os.path.expanduser("~")), certname)
+        _, found = find_puppet_files(tls.ssl_dir, certname)
         return TLSFiles(
             ca=tls.ca or found.ca, cert=tls.cert or found.cert, key=tls.key or found.key
         )
@@ -124,15 +135,33 @@ def make_audit(config: ServiceConfig, report: Callable[[str], None]) -> AuditLog
     return AuditLog(config.audit.logfile, config.audit.required, mask=mask, report=report)
 
 
-def _policy(config: ServiceConfig) -> Policy | None:
+def load_policies(config: ServiceConfig) -> Mapping[str, Policy]:
+    """Read the action policies that a configuration names; they are by agent.
+
+    :raises ConfigError: with the mistakes in them.
+    """
     auth = config.auth
     if auth.policy is None:
         if auth.groups is not None:
             wanted = "no groups without a policy that names them"
             raise ConfigError([Problem("management.auth.groups", repr(auth.groups), wanted)])
-        return None
+        return MappingProxyType({})
     groups = {} if auth.groups is None else parse_groups(_read(auth.groups), path=auth.groups)
-    return parse_policy(_read(auth.policy), path=auth.policy, groups=groups, check_fact=_check_fact)
+    policy = parse_policy(
+        _read(auth.policy), path=auth.policy, groups=groups, check_fact=_check_fact
+    )
+    return MappingProxyType({AGENT: policy})
+
+
+def watch_policies(
+    config: ServiceConfig, report: Callable[[str], None]
+) -> Watched[Mapping[str, Policy]]:
+    """Read them, and say when they have changed; see :func:`load_policies`.
+
+    :param report: told why changed files are not used.
+    """
+    paths = [path for path in (config.auth.policy, config.auth.groups) if path is not None]
+    return Watched(paths, lambda: load_policies(config), report)
 
 
 def _check_fact(text: str) -> str | None:

@@ -243,14 +243,32 @@ class MemoryNetwork:
         self._running = True
         try:
             for _ in range(MAX_TURNS):
-                if not self._queue:
+                if not self._turn():
                     return
-                turn = self._queue.popleft()
-                turn.queued = False
-                turn.turn()
             raise RuntimeError(f"the network is not quiet after {MAX_TURNS} turns")
         finally:
             self._running = False
+
+    def step(self) -> bool:
+        """Run one turn, which moves bytes one way over one connection; say if there was one.
+
+        For tests that want to do something at each point of a conversation.
+        """
+        if self._running:
+            return False
+        self._running = True
+        try:
+            return self._turn()
+        finally:
+            self._running = False
+
+    def _turn(self) -> bool:
+        if not self._queue:
+            return False
+        turn = self._queue.popleft()
+        turn.queued = False
+        turn.turn()
+        return True
 
     def flush(self) -> None:
         """Run turns, and timers that are due now, until all is quiet."""

@@ -109,7 +109,7 @@ class SubscriptionsTests(Table):
         error = ServerError("subscribe", "no", "a")
         self.assertIs(self.table.deny(error), error)
         self.assertEqual([one.denied for one in ones], ["no", "no", None, None])
-        self.table.lines()
+        self.table.forget_denials()
         self.table.deny(ServerError("subscribe", "no", "a", None, "2"))
         self.assertEqual([one.denied for one in ones], [None, "no", None, None])
         self.table.deny(ServerError("subscribe", "no", "a", "q", "2"))
@@ -183,13 +183,13 @@ class ModelTests(Table):
                 one = made[index]
                 if step == "message" and one.sid in server:
                     delivered, limit = server[one.sid]
-                    before = one.delivered
-                    self.deliver(one.sid)
-                    self.assertEqual(one.delivered, before + 1)
                     if limit is not None and delivered + 1 >= limit:
                         del server[one.sid]
                     else:
                         server[one.sid] = (delivered + 1, limit)
+                    before = one.delivered
+                    self.deliver(one.sid)
+                    self.assertEqual(one.delivered, before + 1)
                 elif step == "unsubscribe":
                     one.unsubscribe()
                 elif step.startswith("limit"):

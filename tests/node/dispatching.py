@@ -118,7 +118,7 @@ class DispatchCase(SynchronousTestCase):
             self.clock,
             self.in_thread,
             self.log.logger(),
-            Authorization(Roles.compile(), {}, dict, list),
+            Authorization(Roles.compile(), dict, dict, list),
             Auditor(None, self.clock.seconds, secure=False),
         )
 

@@ -4,14 +4,16 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: help demo test lint docs clean
+.PHONY: help demo demo-secure test bench lint docs clean
 
 help:
-	@echo "make demo    set up, start a NATS server and four services, manage them"
-	@echo "make test    set up, run all tests"
-	@echo "make lint    format and check the code"
-	@echo "make docs    render README and docs as HTML into build/docs"
-	@echo "make clean   remove what make made"
+	@echo "make demo         set up, start a NATS server and four services, manage them"
+	@echo "make demo-secure  the same with certificates: who may do what, what is refused"
+	@echo "make test         set up, run all tests"
+	@echo "make bench        set up, measure, print one table of ratios"
+	@echo "make lint         format and check the code"
+	@echo "make docs         render README and docs as HTML into build/docs"
+	@echo "make clean        remove what make made"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -27,8 +29,14 @@ $(VENV)/.test: pyproject.toml setup.py | $(VENV)/bin/python
 demo: $(VENV)/.demo
 	@$(RUN) examples/demo/fleet.py
 
+demo-secure: $(VENV)/.demo
+	@$(RUN) -m examples.demo.secure
+
 test: $(VENV)/.test
 	@$(RUN) -m tests
+
+bench: $(VENV)/.demo
+	@$(RUN) -m benchmarks
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff format .

@@ -2,9 +2,19 @@
 
 from backplane.testing.application import RecordingApplication
 from backplane.testing.broker import FakeBroker
+from backplane.testing.callers import Caller, Result
 from backplane.testing.harness import Harness
 from backplane.testing.natsserver import NatsServer
 from backplane.testing.network import MemoryNetwork
 from backplane.testing.pki import PKI
 
-__all__ = ["PKI", "FakeBroker", "Harness", "MemoryNetwork", "NatsServer", "RecordingApplication"]
+__all__ = [
+    "PKI",
+    "Caller",
+    "FakeBroker",
+    "Harness",
+    "MemoryNetwork",
+    "NatsServer",
+    "RecordingApplication",
+    "Result",
+]

@@ -5,27 +5,36 @@
     class ShopTests(SynchronousTestCase):
         def setUp(self):
             self.shop = Shop()
-            self.harness = Harness()
+            self.harness = Harness(self.shop, name="shop", secure=True)
             self.addCleanup(self.harness.close)
-            self.harness.manage(self.shop, name="shop")
 
         def test_pause(self):
-            self.assertEqual(self.harness.ask("pause").data, {"paused": True})
+            self.assertEqual(self.harness.as_full().pause().data, {"paused": True})
             self.assertFalse(self.shop.working)
 
+        def test_read_only(self):
+            denied = self.harness.as_read_only().pause()
+            self.assertEqual(denied.verdict, "denied: read_only")
+
 Everything runs on a :class:`twisted.internet.task.Clock`, against a broker in
-memory that speaks the real NATS protocol, with the real messages of Choria.
-Methods that block are called at once instead of in a thread.
+memory that speaks the real NATS protocol, with the real messages of Choria; in the
+secure mode they are signed and verified, and the broker speaks TLS. Methods that
+block are called at once instead of in a thread.
 """
 
 from __future__ import annotations
 
 import random
+import shutil
+import tempfile
+import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.task import Clock
 
 from backplane.choria import v1
 from backplane.choria.filter import build_filter
@@ -33,14 +42,19 @@ from backplane.choria.rpc import RpcReply
 from backplane.client.accounting import Outcome
 from backplane.client.discovery import DiscoveryRule
 from backplane.client.run import Job, Operator
-from backplane.config.service import parse
 from backplane.config.settings import ServiceConfig
-from backplane.nats.client import NatsClient
 from backplane.nats.servers import Server
 from backplane.nats.validators import subject_matches
+from backplane.security.roles import Role, Roles
 from backplane.service import Management
 from backplane.testing.broker import FakeBroker
-from backplane.testing.network import MemoryEndpoint, MemoryNetwork
+from backplane.testing.callers import Caller
+from backplane.testing.managed import FULL, READ_ONLY, STRANGER, Managed, audited, configure
+from backplane.testing.network import MemoryEndpoint
+from backplane.testing.operators import Operators
+from backplane.testing.pki import PKI, Issued
+from backplane.testing.securing import Securing
+from backplane.testing.timeline import Timeline
 
 __all__ = ["Harness"]
 
@@ -49,36 +63,84 @@ START: Final = 1_700_000_000.0
 
 BROKER: Final = ("broker.example.net", 4222)
 
-STEP: Final = 0.05
-"""Seconds that the clock goes on at once."""
 
-_T = TypeVar("_T")
+class Harness(Timeline):
+    """A clock, a broker in memory, managements, and callers.
 
+    Without ``auth`` among the settings, ``sre.choria`` may do everything, ``1stline.choria``
+    may look, and nobody else may do anything.
 
-class Harness:
-    """A clock, a broker in memory, managements, and operators.
-
+    :param provided: managed at once, as by :meth:`manage`; likewise ``name`` and ``settings``.
+    :param secure: TLS, and requests signed with certificates of :attr:`pki`; without it
+        callers are who they say.
+    :param start: Unix time at which it begins.
     :ivar clock: goes on only by :meth:`advance` and while something is asked.
-    :ivar broker: the :class:`~backplane.testing.broker.FakeBroker`.
     :ivar network: the :class:`~backplane.testing.network.MemoryNetwork`, for faults.
+    :ivar broker: the :class:`~backplane.testing.broker.FakeBroker`.
     """
 
-    def __init__(self, *, start: float = START, seed: int = 1) -> None:
-        self.clock = Clock()
-        self.clock.rightNow = start
-        self.network = MemoryNetwork(self.clock)
-        self.broker = FakeBroker()
+    def __init__(
+        self,
+        *provided: object,
+        secure: bool = False,
+        name: str = "app",
+        start: float = START,
+        seed: int = 1,
+        **settings: Any,
+    ) -> None:
+        if settings and not provided:
+            raise TypeError(f"{', '.join(settings)}: of a management, and nothing is to be managed")
+        super().__init__(start)
+        self._securing: Securing | None = None
+        if secure:
+            self._securing = Securing(self.folder / "pki", self.clock.seconds)
+            self.broker = FakeBroker(tls=self._securing.broker(BROKER[0]), clock=self.clock)
+        else:
+            self.broker = FakeBroker()
         self.network.listen(*BROKER, self.broker)
         self._rng = random.Random(seed)  # noqa: S311 - repeatable on purpose
+        self._made = 0
         self._managements: list[Management] = []
-        self._operators: dict[str, tuple[NatsClient, Operator]] = {}
+        self._operators = Operators(
+            f"{BROKER[0]}:{BROKER[1]}", self.clock, self.endpoint, self._rng, self._securing
+        )
+        if provided:
+            try:
+                self.manage(*provided, name=name, **settings)
+            except BaseException:
+                self.close()  # whoever calls has nothing that he could close
+                raise
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its files are; removed when the harness is no more."""
+        made = tempfile.mkdtemp(prefix="backplane-harness-")
+        weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        return Path(made)
+
+    @property
+    def pki(self) -> PKI:
+        """The authority of the secure mode, for certificates that are not as they should be.
+
+        :raises AssertionError: in the insecure mode.
+        """
+        if self._securing is None:
+            raise AssertionError("there are certificates with Harness(secure=True) only")
+        return self._securing.pki
+
+    @property
+    def management(self) -> Management:
+        """The first management; :raises AssertionError: when there is none."""
+        if not self._managements:
+            raise AssertionError("nothing is managed: Harness(app), or harness.manage(app)")
+        return self._managements[0]
 
     def manage(self, *provided: object, name: str = "app", **settings: Any) -> Management:
         """Start a management of what is provided, and wait until it is ready.
 
         :param provided: as for :meth:`backplane.service.Management.provide`.
-        :param settings: keys of the ``management`` section; everybody may do everything
-            unless there is ``auth``.
+        :param settings: keys of the ``management`` section, and ``policy``, the text of an
+            action policy.
         """
         management = self.make(name=name, **settings)
         for item in provided:
@@ -91,7 +153,7 @@ class Harness:
 
         :param options: further arguments of :class:`~backplane.service.Management`.
         """
-        return Management(
+        return Managed(
             self.config(name, **settings),
             reactor=self.clock,
             now=self.clock.seconds,
@@ -101,16 +163,19 @@ class Harness:
             **(options or {}),
         )
 
-    def config(self, name: str, **settings: Any) -> ServiceConfig:
+    def config(self, name: str, *, policy: str | None = None, **settings: Any) -> ServiceConfig:
         """Return a configuration for the broker of this harness."""
-        fields = {
+        identity = settings.get("identity", f"{name}1.example.net")
+        self._made += 1  # two of one identity must not write one file
+        fields: dict[str, Any] = {
             "name": name,
-            "identity": f"{name}1.example.net",
+            "identity": identity,
             "brokers": [f"{BROKER[0]}:{BROKER[1]}"],
-            "auth": {"insecure": True},
             **settings,
         }
-        return parse(fields, env={}, hostname="host.example.net", pid=1)
+        if self._securing is not None:
+            fields["tls"] = {**self._securing.service(identity), **settings.get("tls", {})}
+        return configure(self.folder / f"{self._made}", fields, policy)
 
     def endpoint(self, server: Server) -> MemoryEndpoint:
         """Return the way to a server of this network."""
@@ -124,32 +189,41 @@ class Harness:
         # Changes of the second of the start would be held back until it is over.
         self.advance(1.5)
 
-    def advance(self, seconds: float) -> None:
-        """Let time go by, in small steps."""
-        end = self.clock.seconds() + seconds
-        self.network.flush()
-        while self.clock.seconds() < end:
-            self.clock.advance(min(STEP, end - self.clock.seconds()))
-            self.network.flush()
+    def as_full(self) -> Caller:
+        """Return a caller who may do everything."""
+        return self._as(FULL, Role.FULL)
 
-    def result_of(self, waiting: Deferred[_T], patience: float = 60.0) -> _T:
-        """Let time go by until a Deferred fires; return its result or raise its error.
+    def as_read_only(self) -> Caller:
+        """Return a caller who may only look."""
+        return self._as(READ_ONLY, Role.READ_ONLY)
 
-        :raises AssertionError: when it has not after ``patience`` seconds.
+    def as_stranger(self) -> Caller:
+        """Return a caller whom the service knows nothing of."""
+        return self._as(STRANGER, None)
+
+    def as_caller(self, name: str, certificate: Issued | None = None) -> Caller:
+        """Return any caller.
+
+        :param name: a certname, or a caller id such as ``choria=rip.mcollective``.
+        :param certificate: what he signs with, such as
+            ``harness.pki.defective_client("expired", name)``; by default a good one in
+            his name. In the secure mode only.
         """
-        ended: list[Any] = []
-        waiting.addCallbacks(ended.append, lambda failure: ended.append(failure))
-        end = self.clock.seconds() + patience
-        self.network.flush()
-        while not ended:
-            if self.clock.seconds() >= end:
-                raise AssertionError(f"nothing came of it within {patience:g} s: {waiting}")
-            self.advance(STEP)
-        raising: Callable[[], None] | None = getattr(ended[0], "raiseException", None)
-        if raising is not None:
-            raising()
-        result: _T = ended[0]
-        return result
+        if certificate is not None:
+            assert self.pki
+        return Caller(self, name.removeprefix("choria="), certificate)
+
+    def _as(self, name: str, role: Role | None) -> Caller:
+        auth = self.management.config.auth
+        roles = Roles.compile(insecure=auth.insecure, full=auth.full, read_only=auth.read_only)
+        found = roles.role_of(f"choria={name}")
+        if found is not role:
+            wanted, has = (each.name.lower() if each else "no role" for each in (role, found))
+            raise AssertionError(
+                f"{name} has {has} by the auth of {self.management.config.name}, not {wanted}: "
+                "leave auth out, or use as_caller()"
+            )
+        return self.as_caller(name)
 
     def request(
         self,
@@ -158,7 +232,8 @@ class Harness:
         *,
         name: str | None = None,
         agent: str = "backplane",
-        caller: str = "sre.choria",
+        caller: str = FULL,
+        certificate: Issued | None = None,
         facts: Sequence[str] = (),
         classes: Sequence[str] = (),
         identities: Sequence[str] = (),
@@ -169,10 +244,11 @@ class Harness:
 
         :param name: the application's; that of the first management by default.
         :param caller: the operator's certname.
+        :param certificate: as for :meth:`as_caller`.
         """
         if name is None:
             name = self._managements[0].config.name if self._managements else "app"
-        operator = self.operator(caller)
+        operator = self.operator(caller, certificate)
         job = Job(
             service=name,
             collective=f"{name}_backplane",
@@ -198,27 +274,20 @@ class Harness:
             )
         return outcome.answers[0].reply
 
-    def operator(self, caller: str = "sre.choria") -> Operator:
+    def operator(self, caller: str = FULL, certificate: Issued | None = None) -> Operator:
         """Return a connected operator with this certname."""
-        if caller not in self._operators:
-            client = NatsClient(
-                [f"{BROKER[0]}:{BROKER[1]}"],
-                self.clock,
-                name=caller,
-                endpoint=self.endpoint,
-                rng=self._rng,
-            )
-            client.startService()
-            operator = Operator(
-                client,
-                self.clock,
-                caller_id=f"choria={caller}",
-                identity="client.example.net",
-                now=self.clock.seconds,
-            )
-            self._operators[caller] = client, operator
-            self.result_of(client.when_connected())
-        return self._operators[caller][1]
+        client, operator = self._operators.get(caller, certificate)
+        self.result_of(client.when_connected())
+        return operator
+
+    def audited(self) -> list[dict[str, Any]]:
+        """Return the lines of the audit logs, those of the first management first."""
+        return [line for each in self._managements for line in audited(each)]
+
+    def drops(self) -> Mapping[str, int]:
+        """Return how many requests services have dropped without a word, by reason."""
+        dropped = [each.dropped for each in self._managements if isinstance(each, Managed)]
+        return sum(dropped, Counter())
 
     def published(self, subject: str) -> list[str]:
         """Return the data published so far to a subject, which may have wildcards."""
@@ -245,10 +314,10 @@ class Harness:
                 # The rest is stopped all the same: the next test may use these names.
                 hung.append(error)
                 stopping.cancel()
-        for client, _ in self._operators.values():
+        for client in self._operators.clients:
             self.result_of(client.stopService())
         self._managements.clear()
-        self._operators.clear()
+        self._operators.forget()
         self.broker.drop_all()
         self.network.flush()
         if hung:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ __all__ = [
     "make_ec_key",
     "make_rsa_key",
     "pem",
+    "rsa_key_of",
     "time_of",
     "write_file",
 ]
@@ -113,6 +115,12 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> str:
 def make_rsa_key() -> rsa.RSAPrivateKey:
     """Return a key that Choria can sign with."""
     return rsa.generate_private_key(65537, _RSA_BITS)
+
+
+@lru_cache(256)
+def rsa_key_of(name: str) -> rsa.RSAPrivateKey:
+    """Return a key like :func:`make_rsa_key`; for the same name the same one again."""
+    return make_rsa_key()
 
 
 def make_ec_key() -> ec.EllipticCurvePrivateKey:

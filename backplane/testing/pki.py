@@ -33,6 +33,7 @@ from backplane.testing.minting import (
     make_ec_key,
     make_rsa_key,
     pem,
+    rsa_key_of,
     time_of,
     write_file,
 )
@@ -91,8 +92,11 @@ class PKI:
     :param folder: where files are written; made if it is not there.
     :param name: the CN of the authority.
     :param now: present time, Unix seconds; certificates are valid from a day before
-        until ten years after. OpenSSL judges by the real time.
+        until ten years after. OpenSSL judges by the real time, so good ones are valid
+        then too.
     :param parent: who issues this one's certificate; see :meth:`intermediate`.
+    :param reuse_keys: give clients of the same name the same RSA key again, whichever
+        authority of this process issues the certificate. Making such a key takes long.
     :ivar ca: path of the authority's certificate.
     """
 
@@ -103,10 +107,12 @@ class PKI:
         *,
         now: Callable[[], float] = time.time,
         parent: PKI | None = None,
+        reuse_keys: bool = False,
     ) -> None:
         self._folder = Path(folder).absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._now = now
+        self._reuse_keys = reuse_keys
         above: Authority | None = None if parent is None else parent._issuer
         made = self._make_authority(name, above)
         self._issuer: Authority = made
@@ -124,17 +130,17 @@ class PKI:
 
         Its files are in the same folder, and :attr:`ca` is that of the root.
         """
-        return PKI(self._folder, name, now=self._now, parent=self)
+        return PKI(self._folder, name, now=self._now, parent=self, reuse_keys=self._reuse_keys)
 
-    def client(self, name: str, *, seconds: float = _YEARS) -> Issued:
+    def client(self, name: str, *, seconds: float | None = None) -> Issued:
         """Issue a certificate for a service or a caller, such as ``sre.choria``.
 
         :param seconds: of validity from now.
         """
         wanted = self._request(name, [name], _CLIENT, seconds)
-        return self._issue(self._issuer, make_rsa_key(), wanted, name)
+        return self._issue(self._issuer, self._rsa_key(name), wanted, name)
 
-    def server(self, name: str, *others: str, seconds: float = _YEARS) -> Issued:
+    def server(self, name: str, *others: str, seconds: float | None = None) -> Issued:
         """Issue a certificate for a broker, given as name or address.
 
         :param others: further names and addresses that it is for.
@@ -145,13 +151,13 @@ class PKI:
 
     def defective_client(self, defect: str, name: str) -> Issued:
         """Issue a client's certificate with one of the :data:`DEFECTS`."""
-        wanted = self._request(name, [name], _CLIENT, _YEARS)
-        return self._defective(defect, wanted, _SERVER, make_rsa_key)
+        wanted = self._request(name, [name], _CLIENT, None)
+        return self._defective(defect, wanted, _SERVER, self._rsa_key)
 
     def defective_server(self, defect: str, name: str, *others: str) -> Issued:
         """Issue a server's certificate with one of the :data:`DEFECTS`."""
-        wanted = self._request(name, [name, *others], _SERVER, _YEARS)
-        return self._defective(defect, wanted, _CLIENT, make_ec_key)
+        wanted = self._request(name, [name, *others], _SERVER, None)
+        return self._defective(defect, wanted, _CLIENT, _ec_key)
 
     def revoke(self, *issued: Issued, file: str = "crl.pem", seconds: float = 30 * DAY) -> str:
         """Write a list of withdrawn certificates of this authority; return its path.
@@ -218,7 +224,7 @@ class PKI:
         defect: str,
         wanted: Request,
         others: tuple[x509.ObjectIdentifier, ...],
-        make: Callable[[], Key],
+        make: Callable[[str], Key],
     ) -> Issued:
         if defect not in DEFECTS:
             raise ValueError(f"{defect!r} is not one of {', '.join(DEFECTS)}")
@@ -242,12 +248,12 @@ class PKI:
         elif defect == "missing_intermediate":
             issuer = self._make_authority("Missing CA", self._issuer)
         if defect == "ec_key":
-            make = make_ec_key
+            make = _ec_key
         elif defect == "ed25519_key":
-            make = ed25519.Ed25519PrivateKey.generate
-        issued = self._issue(issuer, make(), wanted, file)
+            make = _ed25519_key
+        issued = self._issue(issuer, make(wanted.name), wanted, file)
         if defect == "other_key":
-            write_file(Path(issued.key), key_pem(make()), 0o600)
+            write_file(Path(issued.key), key_pem(make(f"not {wanted.name}")), 0o600)
         elif defect == "passphrase":
             write_file(Path(issued.key), key_pem(issued.private_key, b"secret"), 0o600)
         elif defect == "readable_key":
@@ -261,12 +267,20 @@ class PKI:
         name: str,
         names: list[str],
         purposes: tuple[x509.ObjectIdentifier, ...],
-        seconds: float,
+        seconds: float | None,
     ) -> Request:
-        now = self._now()
-        return Request(
-            name=name, names=tuple(names), purposes=purposes, begin=now - DAY, end=now + seconds
-        )
+        begin, end = self._validity()
+        if seconds is not None:
+            end = self._now() + seconds
+        return Request(name=name, names=tuple(names), purposes=purposes, begin=begin, end=end)
+
+    def _validity(self) -> tuple[float, float]:
+        """Return a time that has the present in it, ours and the real one."""
+        times = (self._now(), time.time())
+        return min(times) - DAY, max(times) + _YEARS
+
+    def _rsa_key(self, name: str) -> Key:
+        return rsa_key_of(name) if self._reuse_keys else make_rsa_key()
 
     def _issue(self, issuer: Authority | None, key: Key, wanted: Request, file: str) -> Issued:
         certificate = make_certificate(issuer, key, wanted)
@@ -281,6 +295,14 @@ class PKI:
         )
 
     def _make_authority(self, name: str, above: Authority | None) -> Authority:
-        key, now = make_ec_key(), self._now()
-        wanted = Request(name=name, begin=now - DAY, end=now + _YEARS, authority=True)
+        key, (begin, end) = make_ec_key(), self._validity()
+        wanted = Request(name=name, begin=begin, end=end, authority=True)
         return Authority(make_certificate(above, key, wanted), key)
+
+
+def _ec_key(name: str) -> Key:
+    return make_ec_key()
+
+
+def _ed25519_key(name: str) -> Key:
+    return ed25519.Ed25519PrivateKey.generate()

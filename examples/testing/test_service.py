@@ -69,11 +69,53 @@ class LettersTests(SynchronousTestCase):
         self.harness.result_of(self.management.when_ready())
         self.assertTrue(self.harness.ask("ping").ok)
 
+
+class CallerTests(SynchronousTestCase):
+    """Who may do what, with real signatures: the service is in the secure mode."""
+
+    def setUp(self) -> None:
+        self.letters = Letters(lambda letter: None)
+        self.harness = Harness(self.letters, name="letters", secure=True)
+        self.addCleanup(self.harness.close)
+
+    def test_full(self) -> None:
+        """Who may do everything can pause it."""
+        self.assertEqual(self.harness.as_full().pause().verdict, "ok")
+        self.assertTrue(self.letters.paused())
+
     def test_read_only(self) -> None:
-        """Who may only look cannot pause."""
-        self.harness.close()
-        self.harness.manage(self.letters, name="letters", auth={"read_only": ["1stline.choria"]})
-        self.assertTrue(self.harness.ask("ping", caller="1stline.choria").ok)
-        reply = self.harness.ask("pause", caller="1stline.choria")
-        self.assertEqual(reply.message, "You are not authorized to call this agent or action.")
+        """Who may only look can look, and cannot pause."""
+        first_line = self.harness.as_read_only()
+        self.assertEqual(first_line.info().data["version"], "2.1.0")
+        self.assertEqual(first_line.pause().verdict, "denied: read_only")
         self.assertFalse(self.letters.paused())
+
+    def test_stranger(self) -> None:
+        """Whom nobody has given a role is denied, and it is written down."""
+        self.assertEqual(self.harness.as_stranger().info().verdict, "denied: no role")
+        line = self.harness.audited()[-1]
+        self.assertEqual((line["signer"], line["decision"]), ("stranger.choria", "deny"))
+
+    def test_certificates(self) -> None:
+        """A certificate that is not good is not even answered, whatever name is in it."""
+        pki = self.harness.pki
+        for certificate, verdict in (
+            (pki.defective_client("expired", "sre.choria"), "dropped: certificate_expired"),
+            (pki.defective_client("other_ca", "sre.choria"), "dropped: unknown_ca"),
+            (pki.client("eve.choria"), "dropped: name_mismatch"),
+        ):
+            caller = self.harness.as_caller("sre.choria", certificate)
+            self.assertEqual(caller.pause().verdict, verdict)
+
+    def test_policy(self) -> None:
+        """The site's policy lets Bob pause in the Netherlands, and nobody else of his team."""
+        policy = (
+            "policy default deny\n"
+            "allow\tchoria=bob.choria\tpause resume\tcountry=nl\t*\n"
+            "deny\t/\\.choria$/\tpause\t*\t*\n"
+        )
+        harness = Harness(self.letters, name="mail", secure=True, policy=policy)
+        self.addCleanup(harness.close)
+        self.assertEqual(harness.as_caller("bob.choria").pause().rule, "policy line 2")
+        eve = harness.as_caller("choria=eve.choria").pause()
+        self.assertEqual(eve.verdict, "denied: policy line 3")

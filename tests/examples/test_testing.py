@@ -31,5 +31,5 @@ class TestingTests(SynchronousTestCase):
                 timeout=120,
                 check=False,
             )
-        self.assertIn("PASSED (successes=6)", done.stdout + done.stderr)
+        self.assertIn("PASSED (successes=10)", done.stdout + done.stderr)
         self.assertEqual(done.returncode, 0)

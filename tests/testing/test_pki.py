@@ -91,8 +91,8 @@ class PKITests(SynchronousTestCase):
     def test_defective_clients(self) -> None:
         """Each defect of a client's certificate is refused for its own reason."""
         reasons = {
-            "expired": "expired",
-            "not_yet_valid": "not_yet_valid",
+            "expired": "certificate_expired",
+            "not_yet_valid": "certificate_not_yet_valid",
             "other_ca": "unknown_ca",
             "self_signed": "unknown_ca",
             "wrong_purpose": "wrong_purpose",

@@ -22,7 +22,9 @@ from backplane.cli.arguments import Commands, Seconds, version_option
 from backplane.cli.audit import audit_command
 from backplane.cli.commands import ACTIONS, Execution, Fault
 from backplane.cli.console import Console, safe
+from backplane.cli.doctor import doctor_command
 from backplane.cli.driver import run
+from backplane.cli.enroll import enroll_command
 from backplane.client.accounting import ExitCode
 from backplane.client.jobs import Job, make_job
 
@@ -99,6 +101,8 @@ def exec_command(
         if not settings.config.color:
             console.without_colour()
         job = _job(settings, **given)
+        if insecure:
+            console.note("backplane: warning: insecure: nothing is signed, nobody is verified")
         if debug:
             setup.log_to_stderr()
         return int(run(_begin(job, settings, console, as_json, verbose)))
@@ -188,6 +192,8 @@ def help_command(context: click.Context, command: str | None) -> int:
 
 
 cli.add_command(audit_command)
+cli.add_command(enroll_command)
+cli.add_command(doctor_command)
 
 
 def complain(console: Console, text: str, code: int, as_json: bool) -> int:

@@ -27,7 +27,15 @@ from backplane.security.certificates import (
     key_problem,
 )
 
-__all__ = ["KeyPair", "load_key_pair", "mode_warning", "pem_blocks", "read_file", "read_key_pair"]
+__all__ = [
+    "KeyPair",
+    "load_key_pair",
+    "mode_warning",
+    "pem_blocks",
+    "read_file",
+    "read_key",
+    "read_key_pair",
+]
 
 MAX_FILE: Final = 64 * 1024 * 1024
 """Largest file that is read, in bytes; revocation lists of large sites have some
@@ -128,6 +136,17 @@ def read_key_pair(
     return KeyPair(key=private, chain=chain, pem=b"".join(blocks).decode("ascii"))
 
 
+def read_key(data: bytes, *, setting: str = "key", path: str | None = None) -> rsa.RSAPrivateKey:
+    """Read an RSA key that has no certificate yet.
+
+    :raises ConfigError: when there is none, or one that cannot be used.
+    """
+    try:
+        return _read_key(data)
+    except _Unusable as error:
+        raise ConfigError([Problem(setting, error.found, error.wanted, path)]) from None
+
+
 def load_key_pair(
     certificate: str, key: str, *, certificate_setting: str = "cert", key_setting: str = "key"
 ) -> KeyPair:
@@ -137,18 +156,17 @@ def load_key_pair(
     :param key: path.
     :raises ConfigError: as :func:`read_key_pair`, and for files that cannot be read.
     """
-    found: dict[str, bytes] = {}
+    found: list[bytes] = []
     problems: list[Problem] = []
     for path, setting in ((certificate, certificate_setting), (key, key_setting)):
         try:
-            found[setting] = read_file(path, setting)
+            found.append(read_file(path, setting))
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:
         raise ConfigError(problems)
     return read_key_pair(
-        found[certificate_setting],
-        found[key_setting],
+        *found,
         certificate_setting=certificate_setting,
         key_setting=key_setting,
         certificate_path=certificate,

@@ -40,7 +40,9 @@ from backplane.node.node import Node, NodeParts
 from backplane.node.outbox import Outbox
 from backplane.node.presence import ManagementState, Phase
 from backplane.node.provided import Provision
+from backplane.node.remembering import Remembering
 from backplane.node.renewal import Sources
+from backplane.node.statefile import StateFile
 from backplane.node.trust import make_audit
 
 __all__ = ["Management"]
@@ -101,6 +103,8 @@ class Management(MultiService):
             sources = Sources(self.config, self._report)
         self.sources = sources
         self._audit = make_audit(self.config, lambda text: self._log.error("{text}", text=text))
+        path = self.config.state_file
+        self._state_file = None if path is None else StateFile(path, self._report)
         self._data_publisher = data_publisher
         self._calls = calls
         self._reactor = reactor
@@ -201,6 +205,7 @@ class Management(MultiService):
             is running in this process.
         :raises OSError: when the log file cannot be opened.
         :raises AuditError: when the audit log cannot be.
+        :raises StateFileError: when the state file cannot be used.
         """
         if self._stopping is not None:
             raise StateError("the management is still stopping")
@@ -226,7 +231,7 @@ class Management(MultiService):
                 self._log.warn("{text}", text=text)
             if self._audit is not None:
                 self._audit.open()
-            self._node = self._make_node(reactor)
+            self._node = self._make_node(reactor, self._remember())
             for agent in self._node.agents.values():
                 agent.setServiceParent(self)
             for application in self._provision.services:
@@ -241,7 +246,13 @@ class Management(MultiService):
         for waiter in early:
             self._node.presence.when_ready().addBoth(_settle, waiter)
 
-    def _make_node(self, reactor: Any) -> Node:
+    def _remember(self) -> Remembering | None:
+        if self._state_file is None:
+            return None
+        records = self._state_file.open()
+        return Remembering(self._state_file, records, self._now(), self._report)
+
+    def _make_node(self, reactor: Any, remembering: Remembering | None) -> Node:
         return Node(
             NodeParts(
                 config=self.config,
@@ -257,6 +268,7 @@ class Management(MultiService):
                 changed=self._changed,
                 sources=self.sources,
                 audit=self._audit,
+                remembering=remembering,
             )
         )
 
@@ -276,6 +288,8 @@ class Management(MultiService):
         _here.discard((self.config.collective, self.config.identity))
         if self._audit is not None:
             self._audit.close()
+        if self._state_file is not None:
+            self._state_file.close()
         self._log_sink.close()
 
     def stopService(self) -> Deferred[None]:

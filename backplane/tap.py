@@ -41,12 +41,15 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = "Runs the application named in the configuration, with its management backplane."
     optParameters = [["config", "c", "app.yaml", "Configuration file (YAML or JSON)"]]
+    optFlags = [
+        ["strict", None, "Refuse to run without TLS, required audit, or with anything loose"]
+    ]
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.yaml")})
 
     def postOptions(self) -> None:
         """Read the configuration and import the application."""
         try:
-            source = _Source(self["config"])
+            source = _Source(self["config"], bool(self["strict"]))
             loaded = source.load()
             management = Management(loaded.management)
             factory = _factory(loaded)
@@ -63,7 +66,8 @@ class _StartError(BackplaneError):
 class _Source:
     """A configuration file, which is read once: who starts may read it, not who runs."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, strict: bool) -> None:
+        self._strict = strict
         # twistd changes the directory later.
         self._path = os.path.abspath(path)
         self._hostname = host_identity()
@@ -78,6 +82,7 @@ class _Source:
             pid=os.getpid(),
             require=True,
             check_files=check_files,
+            strict=self._strict,
             read=self._read,
         )
 

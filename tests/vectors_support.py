@@ -175,9 +175,9 @@ def _load(path: Path) -> Scenario:
 
 
 @cache
-def scenarios() -> Mapping[str, Scenario]:
-    """Return all scenarios of the insecure mode by name, oldest first."""
-    patterns = ("insecure/*.json", "ruby/insecure-*.json")
+def scenarios(mode: str = "insecure") -> Mapping[str, Scenario]:
+    """Return all scenarios of a mode by name, oldest first."""
+    patterns = (f"{mode}/*.json", f"ruby/{mode}-*.json")
     paths = (path for pattern in patterns for path in VECTORS.glob(pattern))
     found = sorted((_load(path) for path in paths), key=lambda each: (each.captured_at, each.name))
     return {scenario.name: scenario for scenario in found}
@@ -217,8 +217,10 @@ LEFT_OUT: Final[Mapping[str, str]] = {
 
 ADDED: Final[Mapping[str, str]] = {
     "backplane#info health_age": "how old the health result is",
+    "backplane#info secure": "whether callers are verified",
     "backplane#info health_state": "whether it is known",
     "rpcutil#daemon_stats dropped": "what was dropped, by reason",
+    "rpcutil#daemon_stats refused": "what was refused with a reply, by reason",
     "rpcutil#inventory facts.backplane_*": "a choria server is not a backplane",
     "choria_util#info client_stats.*": "more counts",
 }

@@ -146,6 +146,8 @@ def _info_lines(data: Any) -> Iterator[tuple[str, str]]:
         yield "Healthy", _word(data.get("healthy")) + ("" if known else f" ({safe(state)})")
     if data.get("loglevel_feature"):
         yield "Log Level", safe(data.get("loglevel", "unknown"))
+    if data.get("secure") is False:
+        yield "Security", "none, callers are not verified"
     for label, key in _FEATURES:
         yield label, "✓" if data.get(key) else "✘"
 
@@ -191,6 +193,7 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
         ("No answer from", outcome.silent),
         ("Found too late to be asked", outcome.late),
         ("Answered once more", outcome.repeated),
+        ("Answered twice and differently, so one may be forged", outcome.conflicts),
         ("Answered without being asked", outcome.unexpected),
     ):
         if names:

@@ -75,6 +75,8 @@ class Outcome:
     :ivar late: identities that answered discovery after it had ended.
     :ivar invalid: answers that could not be used, by reason.
     :ivar repeated: identities that answered once more, for each time; not counted.
+    :ivar conflicts: those of them that said something else then: somebody may answer in
+        their name.
     :ivar unexpected: identities that answered without having been asked.
     :ivar sent: whether the request was sent to anybody.
     :ivar stop: why the run ended before its time, or ``None``; ``reason`` in words.
@@ -93,6 +95,7 @@ class Outcome:
     late: tuple[str, ...] = ()
     invalid: Mapping[str, int] = attrs.field(factory=dict)
     repeated: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     sent: bool = True
     stop: Stop | None = None
@@ -148,7 +151,7 @@ class Outcome:
             return ExitCode.SILENT
         if not self.count:
             return ExitCode.NOTHING_MATCHED
-        if self.invalid or not all(answer.good for answer in self.answers):
+        if self.invalid or self.conflicts or not all(answer.good for answer in self.answers):
             return ExitCode.FAILED
         return ExitCode.OK
 
@@ -190,6 +193,7 @@ class Outcome:
             "expected": self.expect,
             "namesakes": list(self.namesakes),
             "repeated": list(self.repeated),
+            "conflicts": list(self.conflicts),
             "unexpected": list(self.unexpected),
             "invalid": dict(self.invalid),
             "discovery_seconds": round(self.discovery_seconds, 6),

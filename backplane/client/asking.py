@@ -263,6 +263,14 @@ class Run:
             if self._over():
                 self._wake()
 
+    def _conflicts(self) -> tuple[str, ...]:
+        """Return who answered once more, and said something else than before."""
+        said: dict[str, list[rpc.RpcReply]] = {}
+        for answer in self._answers:
+            said.setdefault(answer.sender, []).append(answer.reply)
+        other = {each.sender for each in self._surplus if each.reply not in said[each.sender]}
+        return tuple(sorted(other))
+
     def _outcome(self) -> Outcome:
         job, discovery = self._job, self._discovery
         found: Mapping[str, int] = dict(discovery.found)
@@ -281,6 +289,7 @@ class Run:
             late=tuple(sorted(discovery.late.elements())),
             invalid=dict(invalid),
             repeated=tuple(sorted(answer.sender for answer in self._surplus)),
+            conflicts=self._conflicts(),
             unexpected=tuple(sorted(self._unexpected)),
             sent=self._sent,
             stop=self._stop,

@@ -32,6 +32,7 @@ from backplane.config.settings import (
     ServiceConfig,
     TLSConfig,
 )
+from backplane.config.strict import check_strict
 
 __all__ = ["CREDENTIALS", "ManagementReader"]
 
@@ -42,9 +43,15 @@ class ManagementReader:
     """What each key of ``management`` must be."""
 
     def __init__(
-        self, problems: Collector, hostname: str, folder: str | None, check_files: bool
+        self,
+        problems: Collector,
+        hostname: str,
+        folder: str | None,
+        check_files: bool,
+        strict: bool = False,
     ) -> None:
         self.problems = problems
+        self._strict = strict
         self._hostname = hostname
         self._folder = folder
         self._check_files = check_files
@@ -54,6 +61,7 @@ class ManagementReader:
         top = Section(node, "management", self.problems)
         if node.entries is None:
             return None
+        self._strict = top.flag("strict") or self._strict
         config = ServiceConfig(
             name=self._needed(top, "name", name_rule),
             brokers=self._brokers(top),
@@ -71,8 +79,12 @@ class ManagementReader:
             stop_timeout=top.number("stop_timeout", 10.0, 0),
             reply_to=top.texts("reply_to", "acme.replies.>", subject_rule),
             ping_interval=top.number("ping_interval", 30.0, 1),
+            state_file=self._file(top, "state_file", why_not_writable),
+            strict=self._strict,
         )
         top.close()
+        if self._strict:
+            check_strict(config, node, self.problems)
         return config
 
     def _needed(self, section: Section, name: str, rule: Rule) -> str:
@@ -136,7 +148,7 @@ class ManagementReader:
             crl=self._file(tls, "crl", why_not_readable),
             allow=self._patterns(tls, "allow"),
             privileged=self._patterns(tls, "privileged"),
-            delegation=tls.flag("delegation", default=True),
+            delegation=tls.flag("delegation", default=not self._strict),
             handshake_first=tls.flag("handshake_first"),
         )
         tls.close()
@@ -167,7 +179,9 @@ class ManagementReader:
         logfile = self._file(audit, "logfile", why_not_writable)
         if logfile is None and not audit.has("logfile"):
             self.problems.add(audit.path("logfile"), "nothing", "a path", audit.node)
-        made = AuditConfig(logfile=logfile or "", required=audit.flag("required"))
+        made = AuditConfig(
+            logfile=logfile or "", required=audit.flag("required", default=self._strict)
+        )
         audit.close()
         return made
 

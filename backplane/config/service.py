@@ -55,6 +55,7 @@ def load_file(
     pid: int,
     require: bool = False,
     check_files: bool = True,
+    strict: bool = False,
     read: Callable[[str], bytes] = read_file,
 ) -> LoadedConfig:
     """Read a configuration file.
@@ -65,6 +66,7 @@ def load_file(
     :param pid: ``${PID}``.
     :param require: whether the ``management`` section must be there.
     :param check_files: look whether files in it can be read or written.
+    :param strict: as if the file had ``strict: true``.
     :param read: returns a file's content, or raises :exc:`OSError`.
     :raises ConfigError: with all mistakes.
     """
@@ -87,7 +89,7 @@ def load_file(
     nodes = {entry.name: entry.node for entry in entries}
     management = app = None
     if "management" in nodes:
-        rules = ManagementReader(problems, hostname, folder, check_files)
+        rules = ManagementReader(problems, hostname, folder, check_files, strict)
         management = rules.service(nodes["management"])
     elif require:
         problems.add("management", "nothing", "a section with name and brokers")

@@ -134,6 +134,8 @@ class ServiceConfig:
     :ivar stop_timeout: seconds that stopping may take.
     :ivar reply_to: further subjects that callers may be answered on; ``*`` and ``>`` allowed.
     :ivar ping_interval: seconds between two PINGs to the broker.
+    :ivar state_file: what a restart must not forget; ``None`` for nothing.
+    :ivar strict: whether everything that may be loose is refused.
     """
 
     name: str
@@ -154,6 +156,8 @@ class ServiceConfig:
     stop_timeout: float = 10.0
     reply_to: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     ping_interval: float = 30.0
+    state_file: str | None = None
+    strict: bool = False
 
     @property
     def collective(self) -> str:

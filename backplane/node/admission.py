@@ -273,6 +273,11 @@ class Admission:
                 "too many requests are within their time to live, so that a repeat of this "
                 "one could not be told; please try again in a minute"
             )
+        if verdict is Verdict.UNSAVED:
+            return "not_saved", (
+                "this service cannot write its state file, so that a repeat of this request "
+                "could not be told after a restart; nothing was done"
+            )
         if verdict is Verdict.UNCERTAIN:
             return "clock_set_back", (
                 "this service's clock was set back, so that a repeat of this request could "

@@ -2,7 +2,7 @@
 
 Actions, their outputs and texts are those of choria-io's Go backplane; what
 ours adds has names of its own (``threaddump``; ``health_state`` and
-``health_age`` in ``info``). An action whose interface the application does not
+``health_age`` and ``secure`` in ``info``). An action whose interface the application does not
 provide does not exist.
 """
 
@@ -84,6 +84,7 @@ class BackplaneAgent(Agent):
     :param on_shutdown: called when the application's ``shutdown()`` has been called.
     :param max_stop_delay: upper bound in seconds of the random part of that delay.
     :param rng: source of that delay.
+    :param secure: whether callers are verified, for ``info``.
     """
 
     checks_inputs = False
@@ -119,8 +120,10 @@ class BackplaneAgent(Agent):
         *,
         max_stop_delay: float = 10.0,
         rng: random.Random | None = None,
+        secure: bool = False,
     ) -> None:
         self._provided = provided
+        self._secure = secure
         self._facts = facts
         self._clock = clock
         self._dump = dump
@@ -190,6 +193,7 @@ class BackplaneAgent(Agent):
             "loglevel_feature": provided.log_level is not None,
             "health_state": checked.state,
             "health_age": age,
+            "secure": self._secure,
         }
 
     @action(

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -74,6 +74,7 @@ class Dispatcher:
         self._authorization = authorization
         self._auditor = auditor
         self._change: _Change | None = None
+        self._asked: tuple[bytes, rpc.RpcRequest] | None = None
         self._running: set[Deferred[Any]] = set()
         self._idle: list[Deferred[None]] = []
 
@@ -85,11 +86,21 @@ class Dispatcher:
     def is_change(self, agent: str, body: bytes) -> bool:
         """Say whether this body asks for an action that changes something."""
         try:
-            asked = rpc.decode_request(body)
+            asked = self._read(body)
         except ActionError:
             return False
         found = self._agents[agent].actions().get(asked.action) if agent in self._agents else None
         return found is not None and found.changes
+
+    def _read(self, body: bytes) -> rpc.RpcRequest:
+        """Read a body; that of one request only once, though it is asked about twice."""
+        if self._asked is not None and self._asked[0] is body:
+            _, asked = self._asked
+            self._asked = None
+            return asked
+        asked = rpc.decode_request(body)
+        self._asked = body, asked
+        return asked
 
     def dispatch(
         self, request: Request, body: bytes, role: Role | None, signer: str | None = None
@@ -104,7 +115,7 @@ class Dispatcher:
             return succeed(agent.answer(body))
         name = ""
         try:
-            asked = rpc.decode_request(body)
+            asked = self._read(body)
             name = asked.action
             found = agent.actions().get(name)
             if found is None:
@@ -209,6 +220,8 @@ class Dispatcher:
             call = self._threads(lambda: action.run(request))
         else:
             call = maybeDeferred(action.run, request)
+            if call.called and not call.paused and not action.changes:
+                return call  # it has returned already, and needs no deadline
 
         def abandon() -> None:
             # A thread cannot be cancelled; it is left, and its change stays under way.
@@ -216,7 +229,8 @@ class Dispatcher:
                 call.cancel()
 
         def cancelled(answer: Deferred[Any]) -> None:
-            overdue.cancel()
+            if overdue is not None:
+                overdue.cancel()
             abandon()
 
         answer: Deferred[Any] = Deferred(cancelled)
@@ -229,7 +243,7 @@ class Dispatcher:
             self._ended(answer)
             abandon()
 
-        overdue = self._clock.callLater(deadline, give_up)
+        overdue: IDelayedCall | None = None
 
         def returned(result: object) -> None:
             if action.changes:
@@ -238,7 +252,7 @@ class Dispatcher:
                     self._change = None
                 else:
                     left.addCallback(self._change_returned)
-            if overdue.active():
+            if overdue is not None and overdue.active():
                 overdue.cancel()
             if not answer.called:
                 answer.callback(result)
@@ -252,6 +266,8 @@ class Dispatcher:
                 )
 
         call.addBoth(returned)
+        if not answer.called:
+            overdue = self._clock.callLater(deadline, give_up)
         return answer
 
     def _change_returned(self, result: object) -> None:

@@ -16,12 +16,13 @@ from backplane._version import __version__
 from backplane.choria import subjects, v1
 from backplane.choria.message import Request, new_request_id
 from backplane.config.settings import ServiceConfig
+from backplane.config.strict import STRICT_TTL
 from backplane.interfaces import DataItem
 from backplane.nats.client import Connected, NatsClient, ServerError
 from backplane.nats.errors import BadSubject, PayloadTooLarge
 from backplane.nats.servers import Server, parse_servers
 from backplane.nats.validators import check_publish_subject
-from backplane.node.admission import Admission
+from backplane.node.admission import MAX_TTL, Admission
 from backplane.node.agent import Agent
 from backplane.node.auditing import Auditor
 from backplane.node.authorization import Authorization
@@ -33,6 +34,7 @@ from backplane.node.facts import FactSnapshots
 from backplane.node.outbox import Outbox, Sealed
 from backplane.node.presence import ManagementState, Presence
 from backplane.node.processor import Processor
+from backplane.node.remembering import Remembering
 from backplane.node.renewal import Renewal, Sources
 from backplane.node.rpcutil import RpcutilAgent
 from backplane.node.standard import DiscoveryAgent, NodeDetails
@@ -64,6 +66,7 @@ class NodeParts:
     :ivar changed: called with each new state.
     :ivar sources: whom it believes, as whom it speaks, and what it lets them do.
     :ivar audit: open, or ``None``.
+    :ivar remembering: what earlier processes acted upon, where that is kept.
     """
 
     config: ServiceConfig
@@ -79,6 +82,7 @@ class NodeParts:
     changed: Callable[[ManagementState], None]
     sources: Sources
     audit: AuditLog | None = None
+    remembering: Remembering | None = None
 
 
 class Node:
@@ -136,6 +140,7 @@ class Node:
             facts=lambda: self.facts.usable(Role.FULL),
             classes=lambda: self._classes,
         )
+        kept = parts.remembering
         self.admission = Admission(
             identity=config.identity,
             collectives=(config.collective,),
@@ -144,10 +149,12 @@ class Node:
             classes=lambda: self._classes,
             verifier=parts.sources,
             role_of=self._authorization.role_of,
-            replay=ReplayMemory(),
-            started=started,
+            replay=ReplayMemory() if kept is None else kept.memory,
+            # A memory that goes back far enough knows what came before the start.
+            started=0.0 if kept is not None and kept.complete else started,
             is_change=lambda agent, body: self._dispatcher.is_change(agent, body),
             reply_to_extras=config.reply_to,
+            max_ttl=STRICT_TTL if config.strict else MAX_TTL,
             hidden=config.auth.hidden,
         )
         details = NodeDetails(
@@ -172,6 +179,7 @@ class Node:
             parts.logger("backplane.agent"),
             max_stop_delay=config.max_stop_delay,
             rng=parts.rng,
+            secure=config.secure,
         )
         for agent in (
             DiscoveryAgent(),

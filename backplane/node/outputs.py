@@ -52,6 +52,7 @@ INFO: Final = (
     output("loglevel_feature", "Log Level Feature", "boolean", "If its log level can be set"),
     output("health_state", "Health State", "string", "ok, failed, unknown or stale"),
     output("health_age", "Health Age", "float", "Seconds since the health was checked"),
+    output("secure", "Secure", "boolean", "Are callers verified"),
 )
 
 DUMP: Final = (

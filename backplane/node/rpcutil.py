@@ -207,6 +207,7 @@ class RpcutilAgent(Agent):
             "validated": counters.validated,
             "version": __version__,
             "dropped": dict(counters.dropped),
+            "refused": dict(counters.refused),
         }
 
     @action(

@@ -17,6 +17,7 @@ from typing import Final
 
 from backplane.errors import LocalError
 from backplane.security.auditchain import MAX_LINE, START, Torn, digest, parse_line
+from backplane.security.locking import Locked, take_lock
 
 __all__ = ["AuditError", "ChainFile", "reason"]
 
@@ -239,27 +240,10 @@ def _parse_state(data: bytes) -> tuple[int, str]:
 
 
 def _lock(path: str) -> int:
-    """Open and lock a file; the lock ends with the descriptor.
-
-    :raises AuditError: when somebody has it, or the platform has no such locks.
-    """
     try:
-        import fcntl
-    except ImportError:
-        raise AuditError("the audit log needs a Unix: files cannot be locked here") from None
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise AuditError(
-            f"audit log: {path} is locked, so another process writes this log; "
-            "each service needs a file of its own"
-        ) from None
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+        return take_lock(path)
+    except Locked as error:
+        raise AuditError(f"audit log: {error}") from None
 
 
 def reason(error: OSError) -> str:

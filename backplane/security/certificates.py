@@ -211,13 +211,13 @@ def check_client_purpose(chain: Sequence[x509.Certificate]) -> None:
     to tell it the purpose.
 
     :param chain: from the signer to the root, as verified.
-    :raises DecodeError: with the reason ``wrong_purpose``, ``bad_certificate`` or
-        ``weak_signature``.
+    :raises DecodeError: with the reason ``wrong_key_usage``, ``wrong_purpose``,
+        ``bad_certificate`` or ``weak_signature``.
     """
     try:
         usage = _extension(chain[0], x509.KeyUsage)
         if usage is not None and not usage.digital_signature:
-            raise refused("wrong_purpose", "the certificate's key usage does not allow signing")
+            raise refused("wrong_key_usage", "the certificate's key usage does not allow signing")
         for certificate in chain:
             purposes = _extension(certificate, x509.ExtendedKeyUsage)
             if purposes is not None and not _CLIENT.intersection(purposes):

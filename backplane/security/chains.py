@@ -46,8 +46,8 @@ _REASONS: Final = {
     19: "unknown_ca",  # SELF_SIGNED_CERT_IN_CHAIN
     20: "unknown_ca",  # UNABLE_TO_GET_ISSUER_CERT_LOCALLY
     21: "unknown_ca",  # UNABLE_TO_VERIFY_LEAF_SIGNATURE
-    9: "not_yet_valid",  # CERT_NOT_YET_VALID
-    10: "expired",  # CERT_HAS_EXPIRED
+    9: "certificate_not_yet_valid",  # CERT_NOT_YET_VALID
+    10: "certificate_expired",  # CERT_HAS_EXPIRED
 }
 
 _SIGNATURE_FAILURE: Final = 7
@@ -82,6 +82,7 @@ class Authorities:
         self.certificates: Sequence[x509.Certificate] = tuple(certificates)
         self.chains_built = 0
         self._lists = lists
+        self._read = {each: each for each in self.certificates}
         self._bundles = _without_namesakes(self.certificates)
         for bundle in self._bundles:
             _store(bundle)  # what OpenSSL does not take should show now
@@ -114,9 +115,12 @@ class Authorities:
         blocks = pem_blocks(data, ("CERTIFICATE", "X509 CERTIFICATE"))
         for place, block in enumerate(blocks, 1):
             try:
-                certificates.append(x509.load_pem_x509_certificate(block))
+                certificate = x509.load_pem_x509_certificate(block)
+                # What the parser leaves for later fails here, not when it is asked for.
+                _ = (certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
             except UNREADABLE:
                 raise problem(f"certificate {place}, which is damaged") from None
+            certificates.append(certificate)
         if not certificates:
             raise problem("no certificate")
         if not any(is_authority(certificate) for certificate in certificates):
@@ -135,8 +139,8 @@ class Authorities:
         :param pubcert: PEM text of the certificate and perhaps intermediates.
         :param now: Unix time that everything must be valid at.
         :raises DecodeError: reason ``bad_certificate``, ``unsupported_key``,
-            ``unknown_ca``, ``expired``, ``not_yet_valid``, ``wrong_purpose``,
-            ``weak_signature`` or ``revoked``.
+            ``unknown_ca``, ``certificate_expired``, ``certificate_not_yet_valid``,
+            ``wrong_key_usage``, ``wrong_purpose``, ``weak_signature`` or ``revoked``.
         """
         try:
             digest = hashlib.sha256(pubcert.encode()).digest()
@@ -174,7 +178,9 @@ class Authorities:
                 store.set_time(datetime.fromtimestamp(now, timezone.utc))
                 try:
                     context = crypto.X509StoreContext(store, leaf, others)
-                    return [each.to_cryptography() for each in context.get_verified_chain()]
+                    above = [x.to_cryptography() for x in context.get_verified_chain()[1:]]
+                    # As the objects whose extensions were read already.
+                    return [sent[0], *(self._read.get(each, each) for each in above)]
                 except crypto.X509StoreContextError as error:
                     # Among namesakes the one whose signature fits says what is wrong.
                     if failed is None or failed.errors[0] == _SIGNATURE_FAILURE:

@@ -123,7 +123,8 @@ class RevocationLists:
 
 def _unusable(crl: x509.CertificateRevocationList) -> str | None:
     try:
-        len(crl)
+        # What the parser leaves for later fails here, not when it is asked for.
+        _ = (len(crl), crl.issuer, crl.last_update_utc, crl.next_update_utc)
         for extension in crl.extensions:
             value = extension.value
             if isinstance(value, x509.DeltaCRLIndicator):

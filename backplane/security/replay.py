@@ -15,7 +15,8 @@ away at once: they stop counting against anybody's share and are kept for
 still known. After a larger step a document may be one that was forgotten; it is
 then treated as if there were no room for it.
 
-Pure: time is an argument. Cost of a check: amortised O(log n).
+Pure: time is an argument, and so is what keeps the memory on disk. Cost of a check:
+amortised O(log n).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 import enum
 import heapq
 from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Final
 
 __all__ = ["GRACE", "MAX_PER_CALLER", "MAX_TOTAL", "ReplayMemory", "Verdict"]
@@ -38,6 +40,10 @@ far above what people and monitoring ask for."""
 GRACE: Final = 600.0
 """Seconds that an entry is kept past its end; corrections of a clock by time
 daemons and resumed virtual machines are smaller as a rule."""
+
+
+DIGEST: Final = 32
+"""Bytes of a digest."""
 
 
 class Verdict(enum.Enum):
@@ -59,6 +65,9 @@ class Verdict(enum.Enum):
     """A change of a time of which the memory has forgotten some (the clock was
     set back): it must be refused, with a reply."""
 
+    UNSAVED = "unsaved"
+    """A change that could not be written down: it must be refused, with a reply."""
+
 
 class _Share:
     """How many live requests a caller has; one object, so one copy of his name."""
@@ -78,15 +87,23 @@ class ReplayMemory:
     :ivar refused: how many changes found no room.
     """
 
-    def __init__(self, max_total: int = MAX_TOTAL, max_per_caller: int = MAX_PER_CALLER) -> None:
+    def __init__(
+        self,
+        max_total: int = MAX_TOTAL,
+        max_per_caller: int = MAX_PER_CALLER,
+        keep: Callable[[bytes, str, float], bool] | None = None,
+    ) -> None:
         """
         :param max_total: requests remembered in all, at least 1.
         :param max_per_caller: requests remembered for one caller, at least 1.
+        :param keep: writes digest, caller and end of a request down that is about to be
+            remembered; says whether another process will know of it.
         """
         if max_total < 1 or max_per_caller < 1:
             raise ValueError("a replay memory needs room for at least one request")
         self._max_total = max_total
         self._max_per_caller = max_per_caller
+        self._keep = keep
         self._known: set[bytes] = set()
         # Those that count against the shares, soonest end first.
         self._live: list[tuple[float, bytes, _Share]] = []
@@ -121,7 +138,7 @@ class ReplayMemory:
         :param now: Unix time.
         :param change: whether the request would change anything.
         """
-        self._expire(now)
+        self.expire(now)
         if digest in self._known:
             self.repeated += 1
             return Verdict.REPEATED
@@ -136,14 +153,49 @@ class ReplayMemory:
                 return Verdict.UNREMEMBERED
             self.refused += 1
             return Verdict.UNCERTAIN if uncertain else Verdict.FULL
+        if self._keep is not None and not self._keep(digest, caller_id, valid_until) and change:
+            self.refused += 1
+            return Verdict.UNSAVED
+        self._add(digest, caller_id, valid_until)
+        return Verdict.FRESH
+
+    def _add(self, digest: bytes, caller_id: str, valid_until: float) -> None:
         self._known.add(digest)
         share = self._shares.setdefault(caller_id, _Share(caller_id))
         share.count += 1
         # Digests differ, so that the heap never compares shares.
         heapq.heappush(self._live, (valid_until, digest, share))
-        return Verdict.FRESH
 
-    def _expire(self, now: float) -> None:
+    def entries(self) -> Iterator[tuple[bytes, str, float]]:
+        """Return digest, caller and end of all that is known; what is over has no caller."""
+        for valid_until, digest in self._over:
+            yield digest, "", valid_until
+        for valid_until, digest, share in self._live:
+            yield digest, share.caller_id, valid_until
+
+    def restore(self, digest: bytes, caller_id: str, valid_until: float) -> bool:
+        """Remember what :meth:`entries` said; call :meth:`expire` when all are there.
+
+        :returns: whether there was room for it.
+        """
+        if digest in self._known:
+            return True
+        if len(self._known) >= 2 * self._max_total or len(digest) != DIGEST:
+            return False
+        self._add(digest, caller_id, valid_until)
+        return True
+
+    @property
+    def forgotten_until(self) -> float:
+        """The latest end of anything that was forgotten, Unix time; ``-inf`` for nothing."""
+        return self._forgotten_until
+
+    def forget_until(self, end: float) -> None:
+        """Take it that everything up to an end may have been forgotten."""
+        self._forgotten_until = max(self._forgotten_until, end)
+
+    def expire(self, now: float) -> None:
+        """Let go of what is over at a time, Unix seconds."""
         while self._live and self._live[0][0] <= now:
             valid_until, digest, share = heapq.heappop(self._live)
             share.count -= 1

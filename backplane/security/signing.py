@@ -35,6 +35,9 @@ __all__ = [
 INSECURE: Final = "insecure"
 """What stands for the signature and for the certificate in the insecure mode."""
 
+_PADDING: Final = padding.PKCS1v15()
+_HASH: Final = hashes.SHA256()
+
 
 class Verifier(Protocol):
     """Decides whether a request really comes from the caller that it names."""
@@ -86,7 +89,7 @@ class SecureSigner:
 
     def sign(self, message: bytes) -> tuple[str, str]:
         """Return signature and certificate: RSASSA-PKCS1-v1_5 with SHA-256, base64."""
-        signature = self._pair.key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+        signature = self._pair.key.sign(message, _PADDING, _HASH)
         return base64.b64encode(signature).decode("ascii"), self._pair.pem
 
 
@@ -156,8 +159,10 @@ def _check_signature(signer: VerifiedCertificate, signature: str, message: str) 
         raise refused("bad_base64", "the signature is not standard base64") from None
     data = message.encode("utf-8", "surrogatepass")
     try:
-        signer.public_key.verify(raw, data, padding.PKCS1v15(), hashes.SHA256())
+        signer.public_key.verify(raw, data, _PADDING, _HASH)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
-        raise refused(
-            "bad_signature", f"not signed with the key of {signer.names[0][:60]!r}"
-        ) from None
+        wanted = (signer.public_key.key_size + 7) // 8
+        detail = f"not signed with the key of {signer.names[0][:60]!r}"
+        if len(raw) != wanted:
+            detail = f"a signature of {len(raw)} bytes, wanted {wanted}"
+        raise refused("bad_signature", detail) from None

@@ -107,7 +107,7 @@ class BuiltInTests(SynchronousTestCase):
             for output, fields in theirs["output"].items():
                 self.assertEqual(our["output"][output]["type"], fields["type"], output)
                 self.assertEqual(our["output"][output]["display_as"], fields["display_as"])
-            added = {"health_state", "health_age"} if name == "info" else set()
+            added = {"health_state", "health_age", "secure"} if name == "info" else set()
             self.assertEqual(our["output"].keys() - theirs["output"].keys(), added, name)
 
     def test_standard_agents(self) -> None:

@@ -188,12 +188,10 @@ class BoundTests(RefusalCase):
     def test_recursion(self) -> None:
         """Should the parser itself find it too deep, that is the same refusal."""
 
-        class Deep:
-            @staticmethod
-            def loads(*args: Any, **named: Any) -> None:
-                raise RecursionError
+        def deep(document: str) -> None:
+            raise RecursionError
 
-        self.patch(documents, "json", Deep)
+        self.patch(documents, "_read", deep)
         self.refused("too_deep", parse_object, "{}", "layer")
 
     def test_digits(self) -> None:

@@ -37,6 +37,10 @@ class Ran:
     jobs: list[Job]
 
 
+INSECURE = "backplane: warning: insecure: nothing is signed, nobody is verified\n"
+"""What a run in the insecure mode says first."""
+
+
 class MainCase(SynchronousTestCase):
     """The command line up to the network."""
 
@@ -72,7 +76,7 @@ class MainCase(SynchronousTestCase):
 
     def job(self, *args: str) -> Job:
         ran = self.run_main("--insecure", *args)
-        self.assertEqual((ran.code, ran.err), (0, ""), args)
+        self.assertEqual((ran.code, ran.err), (0, INSECURE), args)
         (job,) = ran.jobs
         return job
 
@@ -293,7 +297,8 @@ class CompletionTests(SynchronousTestCase):
     def test_words(self) -> None:
         """Commands, actions with or without ``exec``, and flags in both places."""
         self.assertEqual(
-            self.complete("backplane ", 1), ["audit", "completion", "ddl", "exec", "help"]
+            self.complete("backplane ", 1),
+            ["audit", "completion", "ddl", "doctor", "enroll", "exec", "help"],
         )
         self.assertEqual(self.complete("backplane demo pa", 2), ["pause"])
         self.assertEqual(self.complete("backplane exec demo i", 3), ["info", "infolvl"])
@@ -372,7 +377,7 @@ class ConfigurationTests(MainCase):
         self.config.write_text(self.config.read_text() + "nonsense\n")
         ran = self.run_main("--insecure", "demo", "ping", "--json")
         self.assertEqual((ran.code, ran.out, len(ran.jobs)), (0, "", 1))
-        self.assertRegex(ran.err, r"\Abackplane: warning: .*\.choriarc:2: has no effect.*\n\Z")
+        self.assertRegex(ran.err, r"\Abackplane: warning: .*\.choriarc:2: has no effect.*\n" + INSECURE + r"\Z")
 
     def test_warnings_without_brokers(self) -> None:
         """A line without effect may be the very one that was to name the brokers."""

@@ -189,6 +189,15 @@ class ReplyTests(RunCase):
         self.assertEqual(outcome.repeated, ("one", "one"))
         self.assertEqual(outcome.exit_code, ExitCode.OK)
 
+    def test_conflict(self) -> None:
+        """A second reply that says something else: the first counts, and the run says so."""
+        self.peers.replies["one"] = [(0.01, reply()), (0.02, reply(status=5))]
+        self.peers.replies["two"] = [(0.1, reply())]
+        outcome = self.request()
+        self.assertEqual([each.reply.status for each in outcome.answers], [0, 0])
+        self.assertEqual((outcome.repeated, outcome.conflicts), (("one",), ("one",)))
+        self.assertEqual(outcome.exit_code, ExitCode.FAILED)
+
     def test_unexpected(self) -> None:
         """Who was not asked does not count; a flood of strangers is bounded."""
         flood = [(0.01, reply(sender=f"host{number}")) for number in range(MAX_STRANGERS * 2)]

@@ -125,7 +125,7 @@ class OwnAgentTests(SynchronousTestCase):
         self.harness = Harness()
         self.addCleanup(self.harness.close)
         self.orders = Orders()
-        self.harness.manage(self.orders)
+        self.harness.manage(self.orders, auth={"insecure": True})
 
     def ask(self, name: str, data: dict[str, Any] | None = None, **how: Any) -> Any:
         return self.harness.ask(name, data, agent="orders", **how)

@@ -114,7 +114,7 @@ class InfoTests(AgentCase):
         """Go's eleven keys with Go's meanings, and the two of ours."""
         self.manage(self.app)
         info = self.data("info")
-        self.assertEqual(set(info), GO_INFO | {"health_state", "health_age"})
+        self.assertEqual(set(info), GO_INFO | {"health_state", "health_age", "secure"})
         self.assertEqual(
             info,
             {
@@ -131,6 +131,7 @@ class InfoTests(AgentCase):
                 "loglevel_feature": True,
                 "health_state": "ok",
                 "health_age": 0.0,
+                "secure": False,
             },
         )
 
@@ -138,7 +139,7 @@ class InfoTests(AgentCase):
         """Without any interface the keys are there all the same."""
         self.manage()
         info = self.data("info")
-        self.assertEqual(set(info), GO_INFO | {"health_state", "health_age"})
+        self.assertEqual(set(info), GO_INFO | {"health_state", "health_age", "secure"})
         self.assertEqual(
             {key: info[key] for key in ("version", "facts", "loglevel", "paused", "healthy")},
             {
@@ -219,7 +220,7 @@ class PauseTests(AgentCase):
         """A breaker that takes its time is waited for; meanwhile changes are refused by name."""
         waiting: Deferred[None] = Deferred()
         self.patch(self.app, "pause", lambda: waiting)
-        self.manage(self.app)
+        self.manage(self.app, auth={"insecure": True})
         first = self.begin("pause", "alice.choria")
         self.harness.advance(5)
         reply = self.harness.ask("flip")

@@ -63,6 +63,30 @@ class SnapshotTests(SynchronousTestCase):
         self.refresh()
         self.assertEqual(self.facts.application, {"dc": "DC2"})
 
+    def test_same_again(self) -> None:
+        """What is as it was is not looked through again; every difference counts."""
+        self.app.facts = {"on": 1, "db": {"password": "x"}}
+        self.refresh()
+        before = self.facts.application
+        self.refresh()
+        self.assertIs(self.facts.application, before)
+        self.app.facts["on"] = True
+        self.refresh()
+        assert self.facts.application is not None
+        self.assertIs(self.facts.application["on"], True)
+        self.app.facts["db"]["token"] = "y"  # in place, and a secret
+        self.refresh()
+        masked = {"password": "********", "token": "********"}
+        self.assertEqual(self.facts.application["db"], masked)
+        self.assertEqual(self.facts.usable(Role.FULL)["db"], {})
+        # After a failure the same facts are taken anew.
+        self.app.raises["fact_data"] = RuntimeError("no")
+        self.refresh()
+        self.assertIsNone(self.facts.application)
+        self.app.raises.clear()
+        self.refresh()
+        self.assertEqual(self.facts.application["db"], masked)
+
     def test_raises(self) -> None:
         """A source that raises leaves no facts of the application, and one line for each cause."""
         self.refresh()

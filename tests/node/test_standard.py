@@ -171,7 +171,7 @@ class RpcutilTests(StandardCase):
             {
                 *("agents", "configfile", "filtered", "pid", "passed", "threads", "replies"),
                 *("starttime", "ttlexpired", "events", "times", "total", "unvalidated"),
-                *("validated", "version", "dropped"),
+                *("validated", "version", "dropped", "refused"),
             },
         )
         self.assertEqual(found["pid"], os.getpid())
@@ -324,4 +324,4 @@ class DeclarationTests(SynchronousTestCase):
                 reply = harness.ask(name, inputs.get(name), agent=agent)
                 if reply.ok:
                     declared = {output.name for output in declaration.outputs}
-                    self.assertEqual(set(reply.data) - {"dropped"}, declared, name)
+                    self.assertEqual(set(reply.data) - {"dropped", "refused"}, declared, name)

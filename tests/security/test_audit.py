@@ -73,7 +73,7 @@ class LogTests(LogCase):
         self.write()
         second = self.make()
         error = self.assertRaises(AuditError, second.open)
-        self.assertIn("another process writes this log", str(error))
+        self.assertIn("another process writes it", str(error))
         self.assertFalse(second.begin(ENTRY, NOW, rule="full"))
         self.log.close()
         second.open()

@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: help demo demo-secure test bench lint docs clean
+.PHONY: help demo demo-secure test fuzz bench lint docs clean
 
 help:
 	@echo "make demo         set up, start a NATS server and four services, manage them"
 	@echo "make demo-secure  the same with certificates: who may do what, what is refused"
 	@echo "make test         set up, run all tests"
+	@echo "make fuzz         feed all that reads messages and files a million inputs (minutes)"
 	@echo "make bench        set up, measure, print one table of ratios"
 	@echo "make lint         format and check the code"
 	@echo "make docs         render README and docs as HTML into build/docs"
@@ -34,6 +35,9 @@ demo-secure: $(VENV)/.demo
 
 test: $(VENV)/.test
 	@$(RUN) -m tests
+
+fuzz: $(VENV)/.test
+	@$(RUN) -m tests.fuzz --inputs 1000000
 
 bench: $(VENV)/.demo
 	@$(RUN) -m benchmarks

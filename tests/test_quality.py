@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECKED = ("backplane", "tests", "examples", "twisted/plugins")
+CHECKED = ("backplane", "tests", "benchmarks", "examples", "twisted/plugins")
 
 
 class QualityTests(SynchronousTestCase):

@@ -56,7 +56,8 @@ def _placeholder(value: object) -> str:
 
 def _text(text: str) -> str:
     """Return plain text without lone surrogates."""
-    text = str.__str__(text)
+    if type(text) is not str:
+        text = str.__str__(text)
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -82,6 +83,8 @@ class _Cleaner:
             if self._nodes == MAX_NODES + 1:
                 self.report(path, f"more than {MAX_NODES} values, the rest is left out")
             return "<too many values>"
+        if type(value) is str:
+            return _text(value)
         try:
             known, result = self._scalar(value, path)
             if known:
@@ -153,7 +156,7 @@ class _Cleaner:
         return number if Decimal(repr(number)) == value else str(value)[:400]
 
     def _container(self, value: Any, path: str, depth: int) -> Any:
-        if isinstance(value, Mapping):
+        if isinstance(value, (dict, Mapping)):
             return self._mapping(value, path, depth)
         if isinstance(value, Set):
             return self._set(value, path, depth)
@@ -219,6 +222,8 @@ class _Cleaner:
         return result
 
     def _key(self, key: object, path: str) -> str:
+        if type(key) is str:
+            return _text(key)
         if isinstance(key, enum.Enum):
             key = key.value if isinstance(key.value, (str, int, float)) else key.name
         if isinstance(key, str):

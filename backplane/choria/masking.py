@@ -8,6 +8,7 @@ under such a key is masked. The password of a URL is replaced in any text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ __all__ = ["MASK", "hide", "mask"]
 
 MASK: Final = "********"
 """What stands for a secret."""
+
+MAX_KNOWN: Final = 8192
+"""Most keys that are remembered as secret or not."""
 
 MAX_DEPTH: Final = 64
 """Deepest level that is copied; what lies deeper is replaced by the mask."""
@@ -49,18 +53,17 @@ class _Names:
         self._extra = [_words(name) for name in extra if name]
         self._whole = {name.casefold() for name in extra}
         self._exempt = {name.casefold() for name in exempt}
-        self._known: dict[str, bool] = {}
+        # The keys of facts are the same ones again and again.
+        self._word_in = lru_cache(maxsize=MAX_KNOWN)(self._has_secret_word)
 
     def is_secret(self, key: str, path: str) -> bool:
-        folded = key.casefold()
-        if folded in self._exempt or path.casefold() in self._exempt:
-            return False
-        if path.casefold() in self._whole:
-            return True
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = folded in self._whole or self._has_secret_word(key)
-        return known
+        if self._exempt or self._whole:
+            named = {key.casefold(), path.casefold()}
+            if not named.isdisjoint(self._exempt):
+                return False
+            if not named.isdisjoint(self._whole):
+                return True
+        return self._word_in(key)
 
     def _has_secret_word(self, key: str) -> bool:
         words = _words(key)
@@ -71,6 +74,9 @@ class _Names:
         if any(" ".join(pair) in _SECRET_PAIRS for pair in pairwise(words)):
             return True
         return any(_contains(words, wanted) for wanted in self._extra)
+
+
+_names: Final = lru_cache(maxsize=64)(_Names)
 
 
 def _contains(words: list[str], wanted: list[str]) -> bool:
@@ -109,7 +115,7 @@ def mask(value: Any, *, extra: Sequence[str] = (), exempt: Sequence[str] = ()) -
     :param extra: further names: words of a key, whole keys or dotted paths.
     :param exempt: keys or dotted paths that are never masked.
     """
-    return _copy(value, _Names(extra, exempt), "", 0, False)
+    return _copy(value, _names(tuple(extra), tuple(exempt)), "", 0, False)
 
 
 def hide(value: Any, *, extra: Sequence[str] = (), exempt: Sequence[str] = ()) -> Any:
@@ -117,7 +123,7 @@ def hide(value: Any, *, extra: Sequence[str] = (), exempt: Sequence[str] = ()) -
 
     For filters, with which a secret could be guessed letter by letter otherwise.
     """
-    return _copy(value, _Names(extra, exempt), "", 0, True)
+    return _copy(value, _names(tuple(extra), tuple(exempt)), "", 0, True)
 
 
 def _copy(value: Any, names: _Names, path: str, depth: int, absent: bool) -> Any:
@@ -125,6 +131,8 @@ def _copy(value: Any, names: _Names, path: str, depth: int, absent: bool) -> Any
         return _mask_urls(value) if "@" in value and "://" in value else value
     if depth > MAX_DEPTH:
         return MASK
+    if value is None or isinstance(value, (int, float)):
+        return value
     if isinstance(value, Mapping):
         result = {}
         for key, item in value.items():

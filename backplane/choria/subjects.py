@@ -72,10 +72,20 @@ def check_reply_to(subject: str, extras: Sequence[str] = ()) -> str | None:
         return "has an empty token"
     if "*" in tokens or ">" in tokens:
         return "has a wildcard"
-    lawful = ("*.reply.>", "choria.federation.*.collective", *extras)
+    if tokens[1:2] == ["reply"] and len(tokens) > 2:
+        return None
+    lawful = ("choria.federation.*.collective", *extras)
     if not any(_covers(pattern.split("."), tokens) for pattern in lawful):
-        return "is not a reply subject"
+        return _unlawful(tokens)
     return None
+
+
+def _unlawful(tokens: list[str]) -> str:
+    if tokens[0].startswith("$"):
+        return "is a subject of the broker's own"
+    if tokens[1:2] in (["node"], ["broadcast"]):
+        return "is where requests go"
+    return "is not a reply subject"
 
 
 def _covers(pattern: list[str], tokens: list[str]) -> bool:

@@ -27,6 +27,7 @@ from backplane.choria.documents import (
     integer,
     nested,
     parse_object,
+    quoted,
     text,
 )
 from backplane.choria.filter import decode_filter, encode_filter
@@ -219,6 +220,8 @@ def request_body(message: str) -> bytes:
 
     If the text is strict base64 the decoded bytes, else the text itself.
     """
+    if message.startswith("{"):
+        return message.encode("utf-8", "surrogatepass")  # which no base64 begins with
     try:
         return decode_base64(message, "request")
     except DecodeError:
@@ -303,20 +306,15 @@ def seal_request(request: Request, signer: Signer) -> bytes:
 
 def seal_reply(reply: Reply) -> bytes:
     """Return the secure reply document of a reply."""
-    message = dumps(
-        {
-            "protocol": REPLY,
-            "message": reply.message,
-            "envelope": {
-                "requestid": reply.request_id,
-                "senderid": reply.sender_id,
-                "agent": reply.agent,
-                "time": reply.time,
-            },
-        }
+    # Written out, as a service does nothing else all day.
+    message = (
+        f'{{"protocol":"{REPLY}","message":{quoted(reply.message)},"envelope":{{'
+        f'"requestid":{quoted(reply.request_id)},"senderid":{quoted(reply.sender_id)},'
+        f'"agent":{quoted(reply.agent)},"time":{reply.time:d}}}}}'
     )
-    return dumps(
-        {"protocol": SECURE_REPLY, "message": message, "hash": _hash(message).decode()}
+    digest = _hash(message).decode()
+    return (
+        f'{{"protocol":"{SECURE_REPLY}","message":{quoted(message)},"hash":"{digest}"}}'
     ).encode()
 
 
@@ -337,6 +335,8 @@ def encode_transport(
         headers["seen-by"] = [list(hop) for hop in seen_by]
     if federation is not None:
         headers["federation"] = dict(federation)
-    return dumps(
-        {"protocol": TRANSPORT, "data": base64.b64encode(data).decode(), "headers": headers}
-    ).encode()
+    return b'{"protocol":"%b","data":"%b","headers":%b}' % (
+        TRANSPORT.encode(),
+        base64.b64encode(data),
+        dumps(headers).encode(),
+    )

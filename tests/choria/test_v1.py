@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.choria import rpc, v1
@@ -318,6 +320,33 @@ class WorkedExampleTests(SynchronousTestCase):
         self.assertEqual(json.loads(secure["message"]), json.loads(captured_secure["message"]))
         # Compact and without anything to escape, it is the very text, hash included.
         self.assertEqual(secure, captured_secure)
+
+
+class WrittenTests(SynchronousTestCase):
+    """What is written piece by piece is what a JSON library would have written."""
+
+    @given(st.text(), st.text(), st.text(), st.text(), st.integers())
+    def test_reply(self, message: str, request_id: str, sender: str, agent: str, at: int) -> None:
+        """A reply, whatever its texts have in them."""
+        reply = Reply(
+            message=message, request_id=request_id, sender_id=sender, agent=agent, time=at
+        )
+        envelope = {"requestid": request_id, "senderid": sender, "agent": agent, "time": at}
+        inner = dumps({"protocol": v1.REPLY, "message": message, "envelope": envelope})
+        digest = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
+        outer = {"protocol": v1.SECURE_REPLY, "message": inner, "hash": digest}
+        self.assertEqual(v1.seal_reply(reply), dumps(outer).encode())
+
+    @given(st.binary(), st.text(), st.none() | st.text())
+    def test_transport(self, data: bytes, sender: str, reply_to: str | None) -> None:
+        """What is around it, likewise."""
+        headers = {"mc_sender": sender}
+        if reply_to is not None:
+            headers = {"reply-to": reply_to, **headers}
+        text = base64.b64encode(data).decode()
+        wanted = {"protocol": v1.TRANSPORT, "data": text, "headers": headers}
+        written = v1.encode_transport(data, sender=sender, reply_to=reply_to)
+        self.assertEqual(written, dumps(wanted).encode())
 
 
 class CapturedTests(SynchronousTestCase):

@@ -1,0 +1,48 @@
+"""``python -m benchmarks [--rounds N] [--scale X] [--only WORDS]``: measure, print the table."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Sequence
+
+import cryptography
+
+import twisted
+from backplane import __version__
+from benchmarks import secure
+from benchmarks.live import live_cases
+from benchmarks.measure import Row, run_rounds, table
+
+
+def measured(rounds: int, scale: float = 1.0, only: str = "", *, quiet: bool = True) -> list[Row]:
+    """Measure all rows, or those whose names have ``only`` in them."""
+
+    def report(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr)
+
+    with live_cases() as live:
+        cases = [case for case in (*secure.cases(), *live) if only in case.name]
+        return run_rounds(secure.yardstick(), cases, rounds=rounds, scale=scale, report=report)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of all rows (5)")
+    parser.add_argument("--scale", type=float, default=1.0, help="operations of a round, times")
+    parser.add_argument("--only", default="", help="rows whose names have this in them")
+    given = parser.parse_args(arguments)
+    rows = measured(given.rounds, given.scale, given.only, quiet=False)
+    print(
+        f"backplane {__version__}, Python {platform.python_version()}, "
+        f"Twisted {twisted.__version__}, cryptography {cryptography.__version__}, "
+        f"{given.rounds} rounds"
+    )
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -45,7 +45,7 @@ bench: $(VENV)/.demo
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/mypy backplane tests examples twisted/plugins
+	$(VENV)/bin/mypy backplane benchmarks tests examples twisted/plugins
 	$(VENV)/bin/lint-imports
 
 docs: $(VENV)/.test

@@ -14,28 +14,25 @@ bound.
 
 from __future__ import annotations
 
-import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import attrs
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
-from backplane.config.service import make_config, parse
-from backplane.config.settings import ServiceConfig
-from backplane.errors import ConfigError, Problem, StateError
+from backplane.config.given import config_from
+from backplane.errors import StateError
+from backplane.host import host_identity
 from backplane.interfaces import DataItem
 from backplane.logs import ManagementLog
 from backplane.nats.servers import Server
 from backplane.node.agent import Agent
 from backplane.node.calling import CallMode, ThreadRunner
-from backplane.node.host import host_identity
 from backplane.node.node import Node, NodeParts
 from backplane.node.outbox import Outbox
 from backplane.node.presence import ManagementState, Phase
@@ -93,7 +90,7 @@ class Management(MultiService):
         sources: Sources | None = None,
     ) -> None:
         super().__init__()
-        self.config = _config(config)
+        self.config = config_from(config, host_identity)
         self._log_sink = ManagementLog(
             self.config.loglevel, self.config.logfile, globalLogPublisher
         )
@@ -350,18 +347,3 @@ def _settle(result: Any, waiter: Deferred[None]) -> None:
     # Whoever waits may have ended it, as trial does when a test has timed out.
     if not waiter.called:
         waiter.callback(result)
-
-
-def _config(config: object) -> ServiceConfig:
-    if isinstance(config, Mapping):
-        made = parse(config, env=os.environ, hostname=host_identity(), pid=os.getpid())
-    elif isinstance(config, ServiceConfig):
-        made = make_config(**attrs.asdict(config, recurse=False))
-    else:
-        if not (hasattr(config, "name") and hasattr(config, "brokers")):
-            wanted = "a mapping, or an object with name and brokers; load_file() reads a file"
-            raise ConfigError([Problem("management", type(config).__name__, wanted)])
-        names = ("name", "brokers", "logfile", "loglevel", "tls", "auth", "identity")
-        fields = {name: getattr(config, name, None) for name in names}
-        made = make_config(hostname=host_identity(), **fields)
-    return made

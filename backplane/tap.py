@@ -28,8 +28,8 @@ from twisted.python import usage
 from backplane.config.document import read_file
 from backplane.config.service import LoadedConfig, load_file
 from backplane.errors import BackplaneError, ConfigError
+from backplane.host import host_identity
 from backplane.logs import printable
-from backplane.node.host import host_identity
 from backplane.service import Management
 
 __all__ = ["Options", "makeService"]

@@ -26,7 +26,7 @@ from backplane.client.enrolment import (
 from backplane.client.puppetca import PuppetAuthority, read_address
 from backplane.config.client import ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError
-from backplane.node.host import host_identity
+from backplane.host import host_identity
 from backplane.security.csr import Request, check_name, fingerprint_shown, read_fingerprint
 from backplane.security.issued import Bundle, facts_of
 from backplane.security.keys import find_puppet_files

@@ -20,10 +20,10 @@ from backplane.client.credentials import Credentials, insecure_credentials, load
 from backplane.client.run import Operator
 from backplane.config.client import ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError
+from backplane.host import host_identity
 from backplane.nats.client import NatsClient
 from backplane.nats.errors import NatsError
 from backplane.node.agent import Agent
-from backplane.node.host import host_identity
 from backplane.security.names import valid_identity
 
 __all__ = ["Settings", "agent_ddl", "connect", "load", "log_to_stderr", "read_nodes"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -23,9 +22,10 @@ from backplane.client.credentials import Credentials, insecure_credentials, load
 from backplane.client.jobs import make_job
 from backplane.client.run import Operator, Progress
 from backplane.config.client import find_config, load_client_config
+from backplane.host import host_identity
 from backplane.nats.client import NatsClient
 from backplane.nats.servers import Server
-from backplane.security.names import default_identity, valid_identity
+from backplane.security.names import valid_identity
 
 __all__ = ["Client"]
 
@@ -80,7 +80,7 @@ class Client(Service):
 
             reactor = default
         if identity is None:
-            identity = default_identity(socket.gethostname())
+            identity = host_identity()
         elif not valid_identity(identity):
             raise ValueError(f"{identity[:60]!r} is not an identity")
         if credentials is None:
@@ -201,7 +201,7 @@ def file_options(path: str | None, options: Mapping[str, Any]) -> dict[str, Any]
         "discovery_timeout": config.discovery_timeout,
     }
     if not options.get("insecure") and "credentials" not in options:
-        identity = config.identity or default_identity(socket.gethostname())
+        identity = config.identity or host_identity()
         certname = options.get("certname")
         given["credentials"] = load_credentials(config, identity, os.environ, certname)
     return {**given, **options}

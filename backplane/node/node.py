@@ -13,15 +13,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from backplane._version import __version__
-from backplane.choria import subjects, v1
-from backplane.choria.message import Request, new_request_id
 from backplane.config.settings import ServiceConfig
 from backplane.config.strict import STRICT_TTL
-from backplane.interfaces import DataItem
 from backplane.nats.client import Connected, NatsClient, ServerError
 from backplane.nats.errors import BadSubject, PayloadTooLarge
 from backplane.nats.servers import Server, parse_servers
-from backplane.nats.validators import check_publish_subject
 from backplane.node.admission import MAX_TTL, Admission
 from backplane.node.agent import Agent
 from backplane.node.auditing import Auditor
@@ -31,9 +27,10 @@ from backplane.node.calling import CallMode, MethodCalls, ThreadRunner, run_in_t
 from backplane.node.choria_util import ChoriaUtilAgent
 from backplane.node.dispatch import Dispatcher
 from backplane.node.facts import FactSnapshots
-from backplane.node.outbox import Outbox, Sealed
+from backplane.node.outbox import Outbox
 from backplane.node.presence import ManagementState, Presence
 from backplane.node.processor import Processor
+from backplane.node.registration import Registration
 from backplane.node.remembering import Remembering
 from backplane.node.renewal import Renewal, Sources
 from backplane.node.rpcutil import RpcutilAgent
@@ -45,10 +42,6 @@ from backplane.security.roles import Role, Roles
 from backplane.stacks import thread_dump
 
 __all__ = ["Node", "NodeParts"]
-
-REGISTRATION_AGENT: Final = "registration"
-REGISTRATION_TTL: Final = 60
-NOWHERE: Final = "dev.null"
 
 MAX_CLASSES: Final = 10_000
 
@@ -92,10 +85,8 @@ class Node:
         config, clock = parts.config, parts.reactor
         self._config = config
         self._clock: IReactorTime = clock
-        self._now = parts.now
         self._log = parts.logger("backplane.node")
-        self._trust = trust = parts.sources.trust
-        self._caller_id = caller_id_for(trust.value.certname or config.identity)
+        trust = parts.sources.trust
         threads = parts.threads if parts.threads is not None else run_in_thread(parts.reactor)
         self._calls = {
             name: MethodCalls(provided, clock, threads, mode)
@@ -228,7 +219,13 @@ class Node:
         self.outbox: Outbox | None = None
         if parts.data_publisher:
             self.outbox = Outbox(
-                self._seal,
+                Registration(
+                    identity=config.identity,
+                    caller_id=caller_id_for(trust.value.certname or config.identity),
+                    collective=config.collective,
+                    signer=lambda: trust.value.signer,
+                    now=parts.now,
+                ).seal,
                 self.client,
                 parts.reactor,
                 permanent=(BadSubject, PayloadTooLarge),
@@ -311,39 +308,6 @@ class Node:
             self.outbox.pump()
         elif isinstance(event, ServerError) and event.kind == "publish" and event.subject:
             self.outbox.forbidden(event.subject, event.text)
-
-    def _seal(self, item: DataItem) -> Sealed:
-        """Make the document that data adapters read (Choria protocol 7.1)."""
-        if not isinstance(item, DataItem):
-            raise TypeError(f"a DataItem is published, not {type(item).__name__}")
-        data = item.data
-        if not isinstance(data, (str, bytes, bytearray, memoryview)):
-            # bytes(5) would be five NULs.
-            raise TypeError(f"the data of an item is text or bytes, not {type(data).__name__}")
-        text = data if isinstance(data, str) else bytes(data).decode("utf-8", "strict")
-        if not text:
-            raise ValueError("there is no data in the item")
-        text.encode("utf-8")
-        subject = item.destination or subjects.broadcast(
-            self._config.collective, REGISTRATION_AGENT
-        )
-        check_publish_subject(subject, "the destination")
-        request = Request(
-            message=text,
-            request_id=new_request_id(),
-            sender_id=self._config.identity,
-            caller_id=self._caller_id,
-            collective=self._config.collective,
-            agent=REGISTRATION_AGENT,
-            ttl=REGISTRATION_TTL,
-            time=int(self._now()),
-        )
-        payload = v1.encode_transport(
-            v1.seal_request(request, self._trust.value.signer),
-            sender=self._config.identity,
-            reply_to=NOWHERE,
-        )
-        return Sealed(subject, payload)
 
 
 def _public_settings(config: ServiceConfig) -> dict[str, Any]:

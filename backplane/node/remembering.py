@@ -54,7 +54,7 @@ class Remembering:
         try:
             digest, until, caller = seen
             return self.memory.restore(bytes.fromhex(digest), str(caller), float(until))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return False
 
     def _records(self) -> Iterator[Record]:

@@ -20,7 +20,7 @@ from backplane.cli.doctor.findings import Finding, Verdict, exit_code
 from backplane.cli.doctor.party import Party
 from backplane.cli.driver import run
 from backplane.client.accounting import ExitCode
-from backplane.node.host import host_identity
+from backplane.host import host_identity
 from backplane.security.names import valid_identity
 
 __all__ = ["doctor_command"]

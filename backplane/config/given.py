@@ -1,0 +1,36 @@
+"""The configuration in whatever form it is given to a management."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from backplane.config.service import make_config, parse
+from backplane.config.settings import ServiceConfig
+from backplane.errors import ConfigError, Problem
+
+__all__ = ["config_from"]
+
+_FIELDS = ("name", "brokers", "logfile", "loglevel", "tls", "auth", "identity")
+"""Those of :class:`backplane.interfaces.IConfigProvider`."""
+
+
+def config_from(given: object, hostname: Callable[[], str]) -> ServiceConfig:
+    """Return it, checked.
+
+    :param given: :class:`ServiceConfig`, a mapping of its fields, or any
+        :class:`~backplane.interfaces.IConfigProvider`.
+    :param hostname: asked where an identity may be missing.
+    :raises ConfigError: with all mistakes.
+    """
+    if isinstance(given, Mapping):
+        return parse(given, env=os.environ, hostname=hostname(), pid=os.getpid())
+    if isinstance(given, ServiceConfig):
+        return make_config(**attrs.asdict(given, recurse=False))
+    if not (hasattr(given, "name") and hasattr(given, "brokers")):
+        wanted = "a mapping, or an object with name and brokers; load_file() reads a file"
+        raise ConfigError([Problem("management", type(given).__name__, wanted)])
+    fields = {name: getattr(given, name, None) for name in _FIELDS}
+    return make_config(hostname=hostname(), **fields)

@@ -6,7 +6,8 @@ that have gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Container
 from typing import Any, Final
 
 import click
@@ -61,12 +62,29 @@ class Spoken(click.Command):
 
 
 class Commands(Spoken, click.Group):
-    """A group whose command ``exec`` may be left out."""
+    """A group whose command ``exec`` may be left out.
+
+    :ivar later: commands that are imported when they are wanted: ``module:name``.
+    """
 
     command_class = Spoken
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.later: dict[str, str] = {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *self.later})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.later:
+            module, _, name = self.later.pop(cmd_name).partition(":")
+            self.add_command(getattr(importlib.import_module(module), name), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _with_command(args, self.commands))
+        names = {*self.commands, *self.later}
+        return super().parse_args(ctx, _with_command(args, self.commands["exec"], names))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         found = super().shell_complete(ctx, incomplete)
@@ -80,10 +98,9 @@ class Commands(Spoken, click.Group):
         return found
 
 
-def _with_command(args: list[str], commands: Mapping[str, click.Command]) -> list[str]:
+def _with_command(args: list[str], default: click.Command, commands: Container[str]) -> list[str]:
     """Put the command first, and ``exec`` there when none is named."""
-    params = commands["exec"].params
-    options = [param for param in params if isinstance(param, click.Option)]
+    options = [param for param in default.params if isinstance(param, click.Option)]
     takes_value = {flag for param in options if not param.is_flag for flag in param.opts}
     skip = False
     for index, arg in enumerate(args):

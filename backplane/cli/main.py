@@ -19,12 +19,9 @@ from twisted.internet.defer import Deferred
 
 from backplane.cli import setup
 from backplane.cli.arguments import Commands, Seconds, version_option
-from backplane.cli.audit import audit_command
 from backplane.cli.commands import ACTIONS, Execution, Fault
 from backplane.cli.console import Console, safe
-from backplane.cli.doctor import doctor_command
 from backplane.cli.driver import run
-from backplane.cli.enroll import enroll_command
 from backplane.client.accounting import ExitCode
 from backplane.client.jobs import Job, make_job
 
@@ -183,7 +180,7 @@ def help_command(context: click.Context, command: str | None) -> int:
     if command is None:
         context.obj.print(parent.get_help())
         return ExitCode.OK
-    found = cli.commands.get(command)
+    found = cli.get_command(parent, command)
     if found is None:
         raise click.UsageError(f"there is no command {command!r}")
     with click.Context(found, info_name=command, parent=parent) as inner:
@@ -191,9 +188,11 @@ def help_command(context: click.Context, command: str | None) -> int:
     return ExitCode.OK
 
 
-cli.add_command(audit_command)
-cli.add_command(enroll_command)
-cli.add_command(doctor_command)
+cli.later.update(
+    audit="backplane.cli.audit:audit_command",
+    doctor="backplane.cli.doctor:doctor_command",
+    enroll="backplane.cli.enroll:enroll_command",
+)
 
 
 def complain(console: Console, text: str, code: int, as_json: bool) -> int:

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
 import attrs
 import yaml
 from twisted.internet.task import Clock
-from twisted.logger import Logger, LogPublisher
 
 from backplane.config.service import parse
 from backplane.config.settings import ServiceConfig
 from backplane.interfaces import LogLevel
 from backplane.nats.parser import Pub
 from backplane.nats.servers import Server
-from backplane.node.node import Node, NodeParts
 from backplane.service import Management
 from backplane.testing.application import RecordingApplication
 from backplane.testing.broker import FakeBroker
+from backplane.testing.brokertls import BrokerSideTLS
 from backplane.testing.network import MemoryEndpoint, MemoryNetwork, advance
 from tests.vectors_support import CONFIG, Captured, Kind, Opened, Scenario, open_document, scenarios
 
-__all__ = ["Answers", "captured_answers", "fleet_of", "replayed"]
+__all__ = ["Answers", "Fleet", "captured_answers", "fleet_of", "replayed", "ruby_settings"]
 
 LEVELS: Final[Mapping[str, LogLevel]] = {
     "debug": LogLevel.DEBUG,
@@ -56,7 +55,7 @@ class GoDemo(RecordingApplication):
             "name": management["name"],
             "logfile": management.get("logfile", ""),
             "loglevel": management["loglevel"],
-            "tls": None,
+            "tls": {"ssl_dir": "", **management["tls"]} if "tls" in management else None,
             "auth": {"insecure": False, **management["auth"]},
         }
 
@@ -85,17 +84,16 @@ class MCollectiveConfig(ServiceConfig):
 class Fleet:
     """Services on one broker in memory, and what they answer."""
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, start: float, tls: BrokerSideTLS | None = None) -> None:
         self.clock = Clock()
         self.clock.rightNow = start
         self.answers: dict[tuple[str, str, str], list[Opened]] = defaultdict(list)
-        self.applications: dict[str, RecordingApplication] = {}
+        self.applications: list[RecordingApplication] = []
         self._network = MemoryNetwork(self.clock)
-        self._broker = FakeBroker()
+        self._broker = FakeBroker(tls=tls, clock=self.clock)
         self._network.listen("broker.example.net", 4222, self._broker)
         self._broker.subscribe(">", self._seen)
         self._managements: list[Management] = []
-        self._nodes: list[Node] = []
 
     def _seen(self, message: Pub) -> None:
         if b"choria:transport:1" not in message.payload:
@@ -109,9 +107,12 @@ class Fleet:
         return self._network.endpoint(server.host, server.port)
 
     def _manage(self, section: Mapping[str, Any], identity: str, **provided: Any) -> None:
-        fields = {**section, "identity": identity, "classes_file": str(CLASSES)}
+        self._start(self._make(section, identity, **provided))
+
+    def _make(self, section: Mapping[str, Any], identity: str, **provided: Any) -> Management:
+        fields = {"classes_file": str(CLASSES), **section, "identity": identity}
         fields.pop("logfile", None)
-        management = Management(
+        return Management(
             parse(fields, env={}, hostname="host.example.net", pid=1),
             reactor=self.clock,
             now=self.clock.seconds,
@@ -119,6 +120,8 @@ class Fleet:
             rng=random.Random(1),
             **provided,
         )
+
+    def _start(self, management: Management) -> None:
         self._managements.append(management)
         management.startService()
         self._network.flush()
@@ -128,7 +131,7 @@ class Fleet:
         number = len(self._managements)
         app = GoDemo(settings, lambda: self._managements[number].stopService())
         section = {**settings["management"], **more}
-        self.applications[identity] = app
+        self.applications.append(app)
         self._manage(
             section,
             identity,
@@ -148,38 +151,27 @@ class Fleet:
 
     def bare(self, settings: Mapping[str, Any], identity: str) -> None:
         """Start an application that can be paused and has no facts."""
-        self._manage(settings["management"], identity, pausable=RecordingApplication())
+        app = RecordingApplication()
+        self.applications.append(app)
+        self._manage(settings["management"], identity, pausable=app)
 
-    def node(self, name: str) -> None:
-        """Start a node that stands where a ``choria server`` stood."""
+    def node(self, name: str, full: Sequence[str] = ("rip.mcollective",)) -> None:
+        """Start a node that stands where a ``choria server`` stood.
+
+        :param full: its policies allow everything to everybody but ``evil.mcollective``.
+        """
         folder = CONFIG / name
+        section = {
+            "name": "mcollective",
+            "brokers": ["broker.example.net:4222"],
+            "classes_file": str(folder / "classes.txt"),
+            "auth": {"full": list(full)},
+        }
         app = RecordingApplication(yaml.safe_load((folder / "facts.yaml").read_text()))
-        config = MCollectiveConfig(
-            name="mcollective",
-            brokers=("broker.example.net:4222",),
-            identity=f"{name}.example.net",
-            classes_file=str(folder / "classes.txt"),
-        )
-        # Its policies allow everything to everybody but evil.mcollective.
-        config = attrs.evolve(config, auth=attrs.evolve(config.auth, full=("rip.mcollective",)))
-        node = Node(
-            NodeParts(
-                config=config,
-                provided={"info_source": (app, "reactor")},
-                agents=(),
-                data_publisher=False,
-                reactor=self.clock,
-                now=self.clock.seconds,
-                endpoint=self._endpoint,
-                threads=None,
-                rng=random.Random(1),
-                logger=lambda namespace: Logger(namespace, observer=LogPublisher()),
-                changed=lambda state: None,
-            )
-        )
-        self._nodes.append(node)
-        node.start()
-        self._network.flush()
+        management = self._make(section, f"{name}.example.net", info_source=app)
+        fields = attrs.asdict(management.config, recurse=False)
+        management.config = MCollectiveConfig(**fields)
+        self._start(management)
 
     def until(self, time: float) -> None:
         """Let time go by."""
@@ -197,9 +189,6 @@ class Fleet:
         """Stop everything."""
         for management in self._managements:
             management.stopService()
-        for node in self._nodes:
-            node.presence.goodbye()
-            node.client.stopService()
         self.until(self.clock.seconds() + 30)
 
 
@@ -217,7 +206,7 @@ def _replay(fleet: Fleet, wanted: Iterable[Scenario]) -> Fleet:
     return fleet
 
 
-def _ruby_settings(number: int) -> dict[str, Any]:
+def ruby_settings(number: int) -> dict[str, Any]:
     return {
         "interval": 100 * number,
         "name": f"shop{number}",
@@ -246,7 +235,7 @@ def replayed(name: str) -> Answers:
     fleet = Fleet(min(each.captured_at for each in wanted) - BEFORE)
     if name.startswith("ruby"):
         for number in range(1, int(name[4:]) + 1):
-            fleet.demo(_ruby_settings(number), f"app{number}.example.net")
+            fleet.demo(ruby_settings(number), f"app{number}.example.net")
         _replay(fleet, wanted)
         fleet.close()
         return dict(fleet.answers)

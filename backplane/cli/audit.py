@@ -84,7 +84,7 @@ def _describe(verdict: Verdict) -> list[str]:
     """Return what is known, a sentence a line."""
     if not verdict.lines:
         return ["no line fits" if verdict.fault else "there are no lines"]
-    what = "lines before the fault" if verdict.fault else "lines"
+    what = "lines up to the fault" if verdict.fault else "lines"
     told = [
         f"{what}: {verdict.lines}, from {verdict.first} to {verdict.last}",
         f"numbers {verdict.first_seq} to {verdict.last_seq}, hash of the last {verdict.head}",

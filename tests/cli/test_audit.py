@@ -96,7 +96,7 @@ class AuditTests(SynchronousTestCase):
         self.part.write_text(text.replace("pause", "info", 1))
         code, out, err = self.run_main("audit", "verify", self.part, self.path)
         self.assertEqual(code, 2)
-        self.assertTrue(out.startswith("lines before the fault: 1, from "), out)
+        self.assertTrue(out.startswith("lines up to the fault: 1, from "), out)
         self.assertEqual(
             err,
             f"backplane: error: {self.part}:1: edited: is not what the next line was chained to\n",

@@ -119,9 +119,9 @@ class ChainTests(ChainCase):
         for bundle in (self.root.pem + old.pem, old.pem + self.root.pem):
             self.authorities = Authorities.from_pem(bundle)
             self.assertEqual(self.verify(self.root.issue("a.choria")).names, ("a.choria",))
-            self.assertEqual(self.reason(pem(old.issue("a.choria"))), "expired")
+            self.assertEqual(self.reason(pem(old.issue("a.choria"))), "certificate_expired")
             past = self.root.issue("a.choria", end=NOW - DAY)
-            self.assertEqual(self.reason(pem(past)), "expired")
+            self.assertEqual(self.reason(pem(past)), "certificate_expired")
 
     def test_leaves_no_errors_behind(self) -> None:
         """OpenSSL's queue of errors is as it was, or TLS would read them as its own."""
@@ -172,10 +172,10 @@ class ChainTests(ChainCase):
     def test_dates(self) -> None:
         """Before and after its time a certificate has different reasons."""
         leaf = self.root.issue("a.choria", begin=NOW, end=NOW + DAY)
-        self.assertEqual(self.reason(pem(leaf), NOW - 1), "not_yet_valid")
+        self.assertEqual(self.reason(pem(leaf), NOW - 1), "certificate_not_yet_valid")
         self.assertEqual(self.verify(leaf, now=NOW).names, ("a.choria",))
         self.assertEqual(self.verify(leaf, now=NOW + DAY - 1).names, ("a.choria",))
-        self.assertEqual(self.reason(pem(leaf), NOW + DAY + 1), "expired")
+        self.assertEqual(self.reason(pem(leaf), NOW + DAY + 1), "certificate_expired")
 
     def test_purposes(self) -> None:
         """Client use must be allowed, by everyone in the chain; nothing said is allowed."""
@@ -192,7 +192,7 @@ class ChainTests(ChainCase):
             leaf = self.root.issue("a.choria", purposes=wrong)
             self.assertEqual(self.reason(pem(leaf)), "wrong_purpose")
         leaf = self.root.issue("a.choria", usages=("key_encipherment",))
-        self.assertEqual(self.reason(pem(leaf)), "wrong_purpose")
+        self.assertEqual(self.reason(pem(leaf)), "wrong_key_usage")
         servers = self.root.subordinate("Servers", purposes=[SERVER])
         text = pem(servers.issue("a.choria"), servers.certificate)
         self.assertEqual(self.reason(text), "wrong_purpose")

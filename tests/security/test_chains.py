@@ -31,9 +31,10 @@ class MemoryTests(ChainCase):
         one = self.root.subordinate("One")
         leaf = one.issue("a.choria", begin=NOW - 200 * DAY, end=NOW + 200 * DAY)
         self.verify(leaf, one.certificate)
-        self.assertEqual(self.reason(pem(leaf, one.certificate), NOW + 101 * DAY), "expired")
+        late = self.reason(pem(leaf, one.certificate), NOW + 101 * DAY)
+        self.assertEqual(late, "certificate_expired")
         text = pem(leaf, one.certificate)
-        self.assertEqual(self.reason(text, NOW - 101 * DAY), "not_yet_valid")
+        self.assertEqual(self.reason(text, NOW - 101 * DAY), "certificate_not_yet_valid")
         built = self.authorities.chains_built
         self.verify(leaf, one.certificate, now=NOW + 99 * DAY)
         self.assertEqual(self.authorities.chains_built, built)

@@ -146,6 +146,16 @@ class FileTests(SynchronousTestCase):
         found = load_authorities(str(PKI / "ca.pem")).verify_client(pair.pem, NOW)
         self.assertEqual(found.names, ("sre.choria",))
 
+    def test_one_setting(self) -> None:
+        """Both may stand under one setting, as in Puppet's layout."""
+        pair = load_key_pair(
+            str(PKI / "sre.choria.pem"),
+            str(PKI / "sre.choria.key"),
+            certificate_setting="ssl_dir",
+            key_setting="ssl_dir",
+        )
+        self.assertEqual(pair.pem, vector("sre.choria"))
+
     def test_unreadable(self) -> None:
         """Every file that cannot be read is named, with its setting and the reason."""
         error = self.assertRaises(

@@ -24,12 +24,12 @@ VECTORS: Final = Path(__file__).parent.parent / "vectors"
 REFUSED: Final = {
     # What the scenario's own request is refused for, whatever the server's age.
     "reject-discovery-impersonation": "name_mismatch",
-    "reject-expired": "expired",
+    "reject-expired": "certificate_expired",
     "reject-impersonation": "name_mismatch",
     "reject-insecure-to-secure": "insecure",
     "reject-intermediate-missing": "unknown_ca",
     "reject-not-on-allow-list": "not_allowed",
-    "reject-not-yet-valid": "not_yet_valid",
+    "reject-not-yet-valid": "certificate_not_yet_valid",
     "reject-other-ca": "unknown_ca",
     "reject-server-auth-only": "wrong_purpose",
     "san-differs-name-is-neither": "name_mismatch",

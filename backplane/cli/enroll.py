@@ -134,10 +134,11 @@ def _plan(
         port = raw.get("plugin.choria.puppetca_port") or "8140"
         host = raw.get("plugin.choria.puppetca_host") or "puppet"
         address = read_address(ca) if ca is not None else read_address(f"{host}:{port}")
+        # An operator needs no host name, whose lookup may take its time.
+        identity = "" if uid else settings.identity or host_identity()
+        own = default_certname(identity, environ=environ, uid=uid)
         if certname is None:
-            # An operator needs no host name, whose lookup may take its time.
-            identity = "" if uid else settings.identity or host_identity()
-            certname = default_certname(identity, environ=environ, uid=uid)
+            certname = own
             if not certname:
                 raise ValueError("no certificate name: USER is not set; give --certname NAME")
         check_name(certname)
@@ -146,7 +147,7 @@ def _plan(
     except (ConfigError, ValueError, OSError) as error:
         raise Fault(str(error), ExitCode.USAGE) from None
     hints = []
-    if environ.get("MCOLLECTIVE_CERTNAME", f"{environ.get('USER')}.mcollective") != certname:
+    if certname not in (own, f"{environ.get('USER', '')}.mcollective"):
         hints.append(f"MCOLLECTIVE_CERTNAME={certname} in the environment")
     if folder != os.path.abspath(usual):
         hints.append(f"plugin.choria.ssldir = {folder} in the client's configuration")

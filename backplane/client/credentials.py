@@ -21,7 +21,7 @@ from backplane.security.names import caller_id_for, default_certname
 from backplane.security.providers import TLSFiles
 from backplane.security.signing import InsecureSigner, SecureSigner
 
-__all__ = ["Credentials", "insecure_credentials", "load_credentials"]
+__all__ = ["Credentials", "client_certname", "insecure_credentials", "load_credentials"]
 
 FILE: Final = "plugin.security.file."
 
@@ -51,6 +51,23 @@ def insecure_credentials(
     return Credentials(caller_id=caller_id_for(name), signer=InsecureSigner())
 
 
+def client_certname(config: ClientConfig, identity: str, environ: Mapping[str, str]) -> str:
+    """Return the name in the certificate that an operator has, where he does not say.
+
+    ``MCOLLECTIVE_CERTNAME``, or ``USER.mcollective``, or for root the identity. With Puppet's
+    files root is ``USER.mcollective`` all the same if he has a certificate of that name.
+
+    :raises ValueError: when there is no way to know.
+    """
+    uid = _uid()
+    provider = config.raw.get("plugin.security.provider", "puppet")
+    if provider == "puppet" and uid == 0 and "MCOLLECTIVE_CERTNAME" not in environ:
+        user = f"{environ.get('USER', '')}.mcollective"
+        _, files = find_puppet_files(config.raw.get("plugin.choria.ssldir"), user)
+        return user if os.path.exists(files.cert) else identity
+    return default_certname(identity, environ=environ, uid=uid, provider=provider)
+
+
 def load_credentials(
     config: ClientConfig,
     identity: str,
@@ -68,7 +85,7 @@ def load_credentials(
     if provider not in ("file", "puppet"):
         found = repr(provider)
         raise ConfigError([Problem("plugin.security.provider", found, "file or puppet")])
-    name = certname or default_certname(identity, environ=environ, uid=_uid(), provider=provider)
+    name = certname or client_certname(config, identity, environ)
     caller_id = caller_id_for(name)
     files, settings = _puppet(config, name) if provider == "puppet" else _file(config)
     legacy = config.raw.get("plugin.security.support_legacy_certificates", "").lower()
@@ -98,7 +115,7 @@ def _file(config: ClientConfig) -> tuple[TLSFiles, TLSFiles]:
 
 def _puppet(config: ClientConfig, certname: str) -> tuple[TLSFiles, TLSFiles]:
     folder, files = find_puppet_files(config.raw.get("plugin.choria.ssldir"), certname)
-    where = f"the certificate directory {folder}"
+    where = f"the certificate directory {folder} (backplane enroll fills it)"
     return files, TLSFiles(ca=where, cert=where, key=where)
 
 

@@ -146,7 +146,11 @@ class ServiceTests(ReadingCase):
 
 
 class OperatorTests(ReadingCase):
-    """Files of Choria's clients."""
+    """Files of Choria's clients, for somebody who is not root."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(os, "geteuid", lambda: 1000)
 
     def operator(self, text: str, **orders: Any) -> tuple[Any, list[Finding]]:
         return self.read(operator_file=self.write(text), **orders)

@@ -377,7 +377,9 @@ class ConfigurationTests(MainCase):
         self.config.write_text(self.config.read_text() + "nonsense\n")
         ran = self.run_main("--insecure", "demo", "ping", "--json")
         self.assertEqual((ran.code, ran.out, len(ran.jobs)), (0, "", 1))
-        self.assertRegex(ran.err, r"\Abackplane: warning: .*\.choriarc:2: has no effect.*\n" + INSECURE + r"\Z")
+        self.assertRegex(
+            ran.err, r"\Abackplane: warning: .*\.choriarc:2: has no effect.*\n" + INSECURE + r"\Z"
+        )
 
     def test_warnings_without_brokers(self) -> None:
         """A line without effect may be the very one that was to name the brokers."""

@@ -80,6 +80,9 @@ class Terminal:
         return self.process.wait(PATIENCE), self.shown.decode()
 
 
+INSECURE = "backplane: warning: insecure: nothing is signed, nobody is verified\n"
+
+
 class CommandLineTests(TestCase):
     """One broker, and two services of the demo application."""
 
@@ -118,7 +121,7 @@ class CommandLineTests(TestCase):
             r"\AStarting discovery process for demo backplane managed services: 2\n\n\n\n"
             r"Managed 2 service\(s\) in \d+ms\n\Z",
         )
-        self.assertEqual(ran.err, "Performing pause... ✓ 2 / 2\n")
+        self.assertEqual(ran.err, INSECURE + "Performing pause... ✓ 2 / 2\n")
 
         ran = self.fleet.cli("-v", *two, "resume")
         self.assertIn(
@@ -131,7 +134,7 @@ class CommandLineTests(TestCase):
             (ran.code, ran.out),
             (0, "Starting discovery process for demo backplane managed services: 2\n"),
         )
-        self.assertEqual(ran.err, "Performing info... ✓ 2 / 2\n")
+        self.assertEqual(ran.err, INSECURE + "Performing info... ✓ 2 / 2\n")
         ran = self.shell('"$@" >&- 2>&-', *two, "info")
         self.assertEqual((ran.code, ran.out, ran.err), (0, "", ""))
 
@@ -141,7 +144,7 @@ class CommandLineTests(TestCase):
             ran = self.fleet.cli(*two, "info", **environ)
             self.assertEqual(ran.code, 0, ran.err)
             self.assertIn("         Pause Feature: yes\n", ran.out)
-            self.assertEqual(ran.err, "Performing info... yes 2 / 2\n")
+            self.assertEqual(ran.err, INSECURE + "Performing info... yes 2 / 2\n")
 
         # A terminal.
         code, shown = Terminal(self.command(*two, "info")).finish()
@@ -155,7 +158,7 @@ class CommandLineTests(TestCase):
 
         # One document.
         ran = self.fleet.cli(*two, "ping", "--json")
-        self.assertEqual((ran.code, ran.err), (0, ""))
+        self.assertEqual((ran.code, ran.err), (0, INSECURE))
         self.assertEqual(
             [each["sender"] for each in ran.json()["replies"]],
             ["app1.example.net", "app2.example.net"],
@@ -248,14 +251,18 @@ class CommandLineTests(TestCase):
             check=False,
         )
         self.assertEqual((done.returncode, done.stdout), (69, ""))
-        self.assertRegex(done.stderr, r"\Abackplane: error: .*no connection within 0.5 s\n\Z")
+        self.assertRegex(
+            done.stderr, rf"\A{INSECURE}backplane: error: .*no connection within 0.5 s\n\Z"
+        )
 
     def test_no_broker(self) -> None:
         """Without a broker: 69, soon, in words and as a document."""
         self.fleet.server.stop()
         ran = self.fleet.cli("demo", "ping")
         self.assertEqual((ran.code, ran.out), (69, ""))
-        self.assertRegex(ran.err, r"\Abackplane: error: the broker is not reachable: .*\n\Z")
+        self.assertRegex(
+            ran.err, rf"\A{INSECURE}backplane: error: the broker is not reachable: .*\n\Z"
+        )
         ran = self.fleet.cli("demo", "ping", "--json")
-        self.assertEqual((ran.code, ran.err), (69, ""))
+        self.assertEqual((ran.code, ran.err), (69, INSECURE))
         self.assertEqual(json.loads(ran.out)["exit_code"], 69)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from backplane.cli.doctor.findings import Finding, failed, ok, problems, warning
 from backplane.cli.doctor.party import CHECK, Party, counted, exposed
 from backplane.client.accounting import ExitCode
+from backplane.client.credentials import client_certname
 from backplane.config.brokers import check_broker
 from backplane.config.client import ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError, Problem
@@ -47,8 +48,11 @@ def read_operator(
             failed(CHECK, f"{name[:60]!r} is not an identity", "identity = NAME", ExitCode.USAGE)
         )
     try:
-        by = "file" if insecure else provider
-        certname = default_certname(name, environ=environ, uid=_uid(), provider=by)
+        certname = (
+            default_certname(name, environ=environ, uid=_uid())
+            if insecure
+            else client_certname(config, name, environ)
+        )
         caller_id = caller_id_for(certname)
     except ValueError as error:
         fix = "set MCOLLECTIVE_CERTNAME to the name in your certificate"

@@ -190,7 +190,11 @@ class CommandLineTests(TestCase):
             self.fleet.twistd(["-n", "--pidfile=", "backplane", "-c", str(path)]).wait_for("ready:")
         command = self.command("app", "health", "--expect", "2", "-v")
         process = subprocess.Popen(
-            [*command, "--json"], stdout=subprocess.PIPE, env=environment(), cwd=ROOT
+            [*command, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+            cwd=ROOT,
         )
         wait(lambda: self.fleet.services[1].text().count("was asked") == 1, "the question")
         process.send_signal(signal.SIGINT)

@@ -18,6 +18,7 @@ from backplane.choria.filter import Filter
 from backplane.choria.message import Request, new_request_id
 from backplane.client import Client
 from backplane.client.credentials import Credentials
+from backplane.interfaces import DataItem
 from backplane.nats.client import NatsClient
 from backplane.nats.layer import Security
 from backplane.nats.servers import Server
@@ -251,6 +252,39 @@ class RenewalTests(TestCase):
         await self.until(lambda: "renewed files are not used" in self.said())
         (still,) = (await operator.request("app", "pause", nodes=[name])).answers
         self.assertTrue(still.good)
+
+    async def test_published(self) -> None:
+        """Data that is published while the connection moves arrives once and in order."""
+        await self.broker()
+        name = NAMES[0]
+        service = await self.service(name, tls=self.issue(name))
+        credentials = self.credentials(self.pki.client("sre.choria"))
+        wire = NatsClient([f"localhost:{self.server.port}"], reactor, tls=credentials.tls)
+        wire.startService()
+        self.addCleanup(wire.stopService)
+        got: list[int] = []
+
+        def take(message: Any) -> None:
+            secure = v1.decode_secure_request(v1.decode_transport(message.payload).data)
+            got.append(int(v1.decode_request(secure.message).message))
+
+        wire.subscribe("acme.iot", take)
+        await wire.when_connected()
+        await wire.flush()
+        node: Any = service._node
+        published = []
+        for number in range(500):
+            item = DataItem(str(number), destination="acme.iot")
+            published.append(service.publish(item))
+            if number % 50 == 0:
+                node.client.move("a test")
+            if number % 5 == 0:
+                await sleep(0)
+        await DeferredList(published, fireOnOneErrback=True)
+        await self.until(lambda: len(got) >= 500)
+        await sleep(0.1)
+        self.assertEqual(got, list(range(500)))
+        self.assertGreaterEqual(self.moves()[0], 1)
 
     async def flips(self, secure: bool) -> None:
         """Flip 200 times, by broadcast, while the connection moves 20 times."""

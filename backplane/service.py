@@ -32,7 +32,7 @@ from backplane.interfaces import DataItem
 from backplane.logs import ManagementLog
 from backplane.nats.servers import Server
 from backplane.node.agent import Agent
-from backplane.node.calling import CallMode, ThreadRunner
+from backplane.node.invoking import CallMode, ThreadRunner
 from backplane.node.node import Node, NodeParts
 from backplane.node.outbox import Outbox
 from backplane.node.presence import ManagementState, Phase

@@ -29,6 +29,7 @@ import attrs
 from twisted.application.service import Service
 
 from backplane.choria.ddl import DDL, ActionDDL, Aggregate, Input, Metadata, Output
+from backplane.node.invoking import CallMode
 from backplane.security.roles import Role, required_role
 
 __all__ = ["Action", "ActionRequest", "Agent", "Metadata", "PlainAgent", "action"]
@@ -127,10 +128,12 @@ class Agent(Service):
 
     :cvar metadata: name, description, version, author, license, url, timeout in seconds.
     :cvar checks_inputs: whether inputs are checked against the declarations.
+    :ivar calls: how its actions are called, as given where it is provided.
     """
 
     metadata: Metadata
     checks_inputs = True
+    calls: CallMode = "reactor"
     _actions: Mapping[str, Action] | None = None
 
     def __init_subclass__(cls, **arguments: Any) -> None:

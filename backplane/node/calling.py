@@ -7,34 +7,27 @@ One rule book for every call into the application:
 * Every call has a deadline. Past it the callers get :class:`Overdue`; a
   Deferred or coroutine is cancelled, a thread cannot be, so it is left and
   counted, and no second one is started for that method until it returns.
-* A method marked :func:`backplane.interfaces.blocking`, or every method of an
-  object provided with ``calls="thread"``, runs in a daemon thread of its own.
-  "One call of one method at a time" bounds their number, so there is no pool
-  that a hung thread could keep from stopping.
+* How it is called is said in :mod:`backplane.node.invoking`. "One call of one
+  method at a time" bounds the number of threads, so there is no pool that a hung
+  thread could keep from stopping.
 """
 
 from __future__ import annotations
 
-import inspect
-import threading
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from backplane.errors import LocalError
+from backplane.node.invoking import CallMode, ThreadRunner, in_thread, invoke
 
-__all__ = ["Busy", "CallError", "CallMode", "MethodCalls", "Overdue", "run_in_thread"]
-
-CallMode = Literal["reactor", "thread"]
+__all__ = ["Busy", "CallError", "MethodCalls", "Overdue"]
 
 MAX_WAITERS = 1000
 """Callers that may share one running call; more than that is a flood."""
-
-ThreadRunner = Callable[[Callable[[], object]], "Deferred[Any]"]
 
 
 class CallError(LocalError):
@@ -58,29 +51,6 @@ class Overdue(CallError):
         self.age = age
         self.left = left
         super().__init__(f"{method} has not returned after {age:.0f} s")
-
-
-def run_in_thread(reactor: Any) -> ThreadRunner:
-    """Return a function that runs another one in a daemon thread.
-
-    :param reactor: provides ``callFromThread``.
-    """
-
-    def run(function: Callable[[], object]) -> Deferred[Any]:
-        done: Deferred[Any] = Deferred()
-
-        def work() -> None:
-            try:
-                result: object = function()
-            except BaseException:
-                result = Failure()
-            # What a thread returns may be a Deferred or a coroutine; both belong to the reactor.
-            reactor.callFromThread(lambda: maybeDeferred(lambda: result).chainDeferred(done))
-
-        threading.Thread(target=work, name="backplane-call", daemon=True).start()
-        return done
-
-    return run
 
 
 @attrs.define(eq=False)
@@ -170,16 +140,11 @@ class MethodCalls:
             function = getattr(self.provided, method)
         except Exception:  # the objects of others may do anything
             return fail()
-        threaded = bool(getattr(function, "__backplane_blocking__", False)) or (
-            self._mode == "thread" and not inspect.iscoroutinefunction(function)
-        )
+        threaded = in_thread(self._mode, function)
         running = _Running(method, self._clock.seconds(), threaded)
         self._running[method] = running
         waiter = self._join(running, patience)
-        if threaded:
-            running.call = self._threads(lambda: function(*args))
-        else:
-            running.call = maybeDeferred(function, *args)
+        running.call = invoke(self._mode, self._threads, function, *args)
         running.call.addBoth(self._finished, running)
         if not running.done:
             running.deadline = self._clock.callLater(deadline, self._overdue, running)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,8 +27,9 @@ from backplane.logs import printable
 from backplane.node.agent import Action, ActionRequest, Agent, PlainAgent
 from backplane.node.auditing import Auditor
 from backplane.node.authorization import Authorization, Decision
-from backplane.node.calling import CallError, Overdue, ThreadRunner
+from backplane.node.calling import CallError, Overdue
 from backplane.node.description import describe
+from backplane.node.invoking import ThreadRunner, in_thread, invoke
 from backplane.security.audit import AuditEntry
 from backplane.security.roles import Role
 
@@ -215,13 +216,10 @@ class Dispatcher:
             self._change = _Change(
                 request.agent, request.action, request.caller_id, self._clock.seconds()
             )
-        threaded = bool(getattr(action.run, "__backplane_blocking__", False))
-        if threaded:
-            call = self._threads(lambda: action.run(request))
-        else:
-            call = maybeDeferred(action.run, request)
-            if call.called and not call.paused and not action.changes:
-                return call  # it has returned already, and needs no deadline
+        threaded = in_thread(agent.calls, action.run)
+        call = invoke(agent.calls, self._threads, action.run, request)
+        if call.called and not call.paused and not action.changes and not threaded:
+            return call  # it has returned already, and needs no deadline
 
         def abandon() -> None:
             # A thread cannot be cancelled; it is left, and its change stays under way.

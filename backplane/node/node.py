@@ -23,10 +23,11 @@ from backplane.node.agent import Agent
 from backplane.node.auditing import Auditor
 from backplane.node.authorization import Authorization
 from backplane.node.backplane import CALL_DEADLINE, BackplaneAgent, Provided
-from backplane.node.calling import CallMode, MethodCalls, ThreadRunner, run_in_thread
+from backplane.node.calling import MethodCalls
 from backplane.node.choria_util import ChoriaUtilAgent
 from backplane.node.dispatch import Dispatcher
 from backplane.node.facts import FactSnapshots
+from backplane.node.invoking import CallMode, ThreadRunner, run_in_thread
 from backplane.node.outbox import Outbox
 from backplane.node.presence import ManagementState, Presence
 from backplane.node.processor import Processor

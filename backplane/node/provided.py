@@ -16,7 +16,7 @@ from backplane.interfaces import (
     IStopable,
 )
 from backplane.node.agent import Agent
-from backplane.node.calling import CallMode
+from backplane.node.invoking import CallMode
 
 __all__ = ["INTERFACES", "Provision"]
 
@@ -68,6 +68,7 @@ class Provision:
             name = agent.metadata.name
             if any(each.metadata.name == name for each in self.agents):
                 raise StateError(f"there is an agent {name} already")
+            agent.calls = calls
             self.agents.append(agent)
         if service:
             self.services.append(provided)

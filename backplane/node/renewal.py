@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from backplane.config.settings import ServiceConfig
-from backplane.node.calling import ThreadRunner
+from backplane.node.invoking import ThreadRunner
 from backplane.node.trust import Trust, watch_policies, watch_trust
 from backplane.security.policy import Policy
 from backplane.security.watch import Watched

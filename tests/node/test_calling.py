@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.interfaces import blocking
-from backplane.node.calling import Busy, MethodCalls, Overdue, run_in_thread
+from backplane.node.calling import Busy, MethodCalls, Overdue
+from backplane.node.invoking import run_in_thread
 from tests.node.threads import QueueReactor
 
 
@@ -36,6 +38,10 @@ class Application:
 
     async def coroutine(self) -> str:
         return await self.slow()
+
+    async def sleeping(self) -> str:
+        await asyncio.sleep(0)
+        return "slept"
 
     @blocking
     def threaded(self, *args: object) -> tuple[object, ...]:
@@ -137,17 +143,14 @@ class CallingTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_mode(self) -> None:
-        """Of an object that is provided for threads every method is called in one, but
-        coroutines, which belong to the reactor."""
+        """Of an object that is provided for threads every method is called in one; asyncio
+        runs coroutines there."""
         self.calls = MethodCalls(self.app, self.clock, self.run_in_thread, "thread")
-        plain = self.calls.read("plain", deadline=9)
-        self.assertNoResult(plain)
-        self.run_threads()
-        self.assertEqual(self.successResultOf(plain), "done")
-        waiting = self.calls.read("coroutine", deadline=9)
-        self.assertEqual((len(self.threads), self.app.calls), (0, 2))
-        self.app.pending[0].callback("done too")
-        self.assertEqual(self.successResultOf(waiting), "done too")
+        for method, result in (("plain", "done"), ("sleeping", "slept")):
+            waiting = self.calls.read(method, deadline=9)
+            self.assertNoResult(waiting)
+            self.run_threads()
+            self.assertEqual(self.successResultOf(waiting), result)
 
     def test_age(self) -> None:
         """It can be asked since when a method has been running."""

@@ -22,7 +22,7 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.logger import Logger, globalLogPublisher
+from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
 from backplane.config.given import config_from
@@ -67,6 +67,7 @@ class Management(MultiService):
     :param rng: source of jitter and identifiers. For tests.
     :param sources: those of another management of this configuration, whose files
         may not be readable any more.
+    :param log_to: gets the backplane's log where it has no file; Twisted's by default.
     :raises ConfigError: when the configuration has mistakes, with all of them.
     """
 
@@ -88,12 +89,11 @@ class Management(MultiService):
         threads: ThreadRunner | None = None,
         rng: random.Random | None = None,
         sources: Sources | None = None,
+        log_to: ILogObserver = globalLogPublisher,
     ) -> None:
         super().__init__()
         self.config = config_from(config, host_identity)
-        self._log_sink = ManagementLog(
-            self.config.loglevel, self.config.logfile, globalLogPublisher
-        )
+        self._log_sink = ManagementLog(self.config.loglevel, self.config.logfile, log_to)
         self._log: Logger = self._log_sink.logger("backplane.service")
         self._provision = Provision()
         if sources is None:
@@ -282,6 +282,15 @@ class Management(MultiService):
         for agent in node.agents.values() if node is not None else ():
             if agent.parent is self:
                 agent.disownServiceParent()
+        _here.discard((self.config.collective, self.config.identity))
+        if self._audit is not None:
+            self._audit.close()
+        if self._state_file is not None:
+            self._state_file.close()
+        self._log_sink.close()
+
+    def abandon(self) -> None:
+        """Let go of files in a forked child, whose parent goes on; nothing is sent."""
         _here.discard((self.config.collective, self.config.identity))
         if self._audit is not None:
             self._audit.close()

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from backplane.cli.commands import Fault
 from backplane.client.accounting import ExitCode
-from backplane.client.names import ImpatientResolver
+from backplane.reactors.names import ImpatientResolver
 
 __all__ = ["run"]
 

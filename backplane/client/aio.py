@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from backplane.client.accounting import Outcome
 from backplane.client.client import Client, file_options
-from backplane.client.hosted import HostedReactor
 from backplane.client.run import Progress
 from backplane.errors import StateError
+from backplane.reactors.hosted import HostedReactor
 
 __all__ = ["AsyncClient"]
 

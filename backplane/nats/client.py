@@ -14,7 +14,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, gatherResults
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
@@ -33,6 +32,7 @@ from backplane.nats.events import (
     ServerError,
     read_error,
 )
+from backplane.nats.hostname import HostEndpoint
 from backplane.nats.layer import Creator
 from backplane.nats.login import Login
 from backplane.nats.opening import Manners, Opener
@@ -368,9 +368,7 @@ class NatsClient(Service):
     # Small things.
 
     def _tcp(self, server: Server) -> IStreamClientEndpoint:
-        return HostnameEndpoint(
-            self._reactor, server.host, server.port, timeout=self._manners.connect_timeout
-        )
+        return HostEndpoint(self._reactor, server.host, server.port, self._manners.connect_timeout)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -9,7 +9,6 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from backplane._version import __version__
@@ -36,6 +35,7 @@ from backplane.node.remembering import Remembering
 from backplane.node.renewal import Renewal, Sources
 from backplane.node.rpcutil import RpcutilAgent
 from backplane.node.standard import DiscoveryAgent, NodeDetails
+from backplane.node.ticking import Ticker
 from backplane.security.audit import AuditLog
 from backplane.security.names import caller_id_for
 from backplane.security.replay import ReplayMemory
@@ -242,14 +242,16 @@ class Node:
             now=parts.now,
             log=parts.logger("backplane.renewal"),
         )
-        self._refresher = LoopingCall(self._refresh)
-        self._refresher.clock = clock
+        self._refresher = Ticker(
+            clock,
+            config.facts.interval,
+            self._refresh,
+            lambda failure: self._log.failure("facts could not be refreshed", failure),
+        )
 
     def start(self) -> None:
         """Ask for facts, subscribe, begin to connect."""
-        self._refresher.start(self._config.facts.interval).addErrback(
-            lambda failure: self._log.failure("facts are not refreshed any more", failure)
-        )
+        self._refresher.start()
         self.presence.start()
         self._renewal.start()
         if self.outbox is not None:
@@ -262,8 +264,7 @@ class Node:
         self.presence.stopping()
         self._processor.refuse()
         self._renewal.stop()
-        if self._refresher.running:
-            self._refresher.stop()
+        self._refresher.stop()
         idle = self._dispatcher.when_idle()
         late = self._clock.callLater(self._config.stop_timeout, self._dispatcher.cancel)
         await idle

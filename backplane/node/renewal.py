@@ -13,11 +13,11 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from backplane.config.settings import ServiceConfig
 from backplane.node.invoking import ThreadRunner
+from backplane.node.ticking import Ticker
 from backplane.node.trust import Trust, watch_policies, watch_trust
 from backplane.security.policy import Policy
 from backplane.security.watch import Watched
@@ -85,24 +85,24 @@ class Renewal:
     ) -> None:
         self._sources = sources
         self._moved = moved
-        self._clock = clock
         self._threads = threads
         self._now = now
         self._log = log
         self._said: dict[str, float] = {}
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = clock
+        self._ticker = Ticker(
+            clock,
+            INTERVAL,
+            self._look,
+            lambda failure: log.failure("files could not be looked at", failure),
+        )
 
     def start(self) -> None:
         """Look from now on."""
-        self._loop.start(INTERVAL).addErrback(
-            lambda failure: self._log.failure("files are not looked at any more", failure)
-        )
+        self._ticker.start()
 
     def stop(self) -> None:
         """Look no more."""
-        if self._loop.running:
-            self._loop.stop()
+        self._ticker.stop()
 
     async def _check(self, watched: Watched[Any]) -> bool:
         return watched.changed() and bool(await self._threads(watched.renew))
@@ -121,7 +121,7 @@ class Renewal:
                 self._log.info("revocation lists were renewed, or a key file was written anew")
             else:
                 self._log.info("certificates were renewed")
-                if self._loop.running:
+                if self._ticker.running:
                     self._moved()
             self._warn()
         if await self._check(sources.policies):

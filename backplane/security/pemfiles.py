@@ -210,6 +210,8 @@ def _read_certificates(data: bytes) -> tuple[list[bytes], tuple[x509.Certificate
     chain = []
     for place, block in enumerate(blocks, 1):
         try:
+            # Some readers skip blanks beyond ASCII; the text is sent as it stands, to others.
+            block.decode("ascii")
             chain.append(x509.load_pem_x509_certificate(block))
         except UNREADABLE:
             raise _Unusable(f"certificate {place}, which is damaged", wanted) from None

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from backplane.client.names import ImpatientResolver
+from backplane.reactors.names import ImpatientResolver
 
 
 @implementer(IResolutionReceiver)

@@ -124,6 +124,7 @@ class PairTests(SynchronousTestCase):
             ("", "no certificate"),
             (good, "no certificate"),
             (one[:-30], "certificate 1, which is damaged"),
+            (one.replace("MII", "M\u2028II", 1), "certificate 1, which is damaged"),
             (one + one.replace("MII", "NII", 1), "certificate 2, which is damaged"),
             (one * 11, "11 certificates"),
         ):

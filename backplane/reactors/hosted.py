@@ -14,7 +14,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
-from backplane.client.names import ImpatientResolver
+from backplane.reactors.names import ImpatientResolver
 
 __all__ = ["HostedReactor"]
 

@@ -1,0 +1,1 @@
+"""Reactors of our own, so that nobody's global reactor is used or installed."""

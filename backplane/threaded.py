@@ -1,0 +1,223 @@
+"""A management beside a program that is no Twisted program: in a thread of its own.
+
+::
+
+    management = backplane.start_in_thread({"name": "shop", "brokers": [...]}, app)
+
+No call waits for a broker but those that say so. Methods of the application are called
+in threads, coroutines are run there by asyncio, unless ``calls`` says otherwise.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, Literal
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from backplane import forks
+from backplane.config.settings import ServiceConfig
+from backplane.errors import StateError
+from backplane.interfaces import DataItem
+from backplane.node.invoking import CallMode
+from backplane.node.presence import ManagementState
+from backplane.reactors.background import BackgroundReactor
+from backplane.service import Management
+from backplane.stdlog import StandardLog
+
+__all__ = ["ThreadedManagement", "start_in_thread"]
+
+AfterFork = Literal["error", "start"]
+
+STOP_TIMEOUT: Final = 20.0
+"""Seconds that a stop may take in all; what it waits for has bounds below that."""
+
+
+def start_in_thread(
+    config: object,
+    *provided: object,
+    calls: CallMode = "thread",
+    after_fork: AfterFork = "error",
+    **options: Any,
+) -> ThreadedManagement:
+    """Start a management in a thread of its own; returns at once.
+
+    :param config: as for :class:`~backplane.service.Management`.
+    :param provided: applications and agents, as for ``Management.provide``.
+    :param calls: how their methods are called.
+    :param after_fork: what a child process does that is forked later: ``error`` lets every
+        call raise :class:`~backplane.forks.ForkedError`; ``start`` starts one of its own,
+        whose identity has the process id appended unless the configuration has an ``instance``.
+    :param options: further ones of :class:`~backplane.service.Management`.
+    :raises ConfigError: when the configuration has mistakes, with all of them.
+    :raises OSError, AuditError, StateError: when it cannot be started.
+    """
+    management = ThreadedManagement(
+        config, *provided, calls=calls, after_fork=after_fork, **options
+    )
+    management.start()
+    return management
+
+
+class ThreadedManagement:
+    """A management in a thread; each method may be called from any other thread.
+
+    Made by :func:`start_in_thread`.
+    """
+
+    def __init__(
+        self,
+        config: object,
+        *provided: object,
+        calls: CallMode = "thread",
+        after_fork: AfterFork = "error",
+        **options: Any,
+    ) -> None:
+        if after_fork not in ("error", "start"):
+            raise ValueError(f"after_fork={after_fork!r} is not one of error, start")
+        self._config = config
+        self._provided = provided
+        self._options = {**options, "calls": calls}
+        self._after_fork = after_fork
+        self._listeners: list[Callable[[ManagementState], None]] = []
+        self._pid = os.getpid()
+        self._reactor: BackgroundReactor | None = None
+        self._management = self._make(config)
+
+    def _make(self, config: object) -> Management:
+        self._background = BackgroundReactor("backplane")
+        management = Management(
+            config,
+            reactor=self._background.reactor,
+            log_to=StandardLog(),
+            **self._options,
+        )
+        for each in self._provided:
+            management.provide(each)
+        for listener in self._listeners:
+            management.on_change(listener)
+        return management
+
+    def start(self) -> None:
+        """Start; only for one that was not started yet.
+
+        :raises StateError: when it was.
+        """
+        forks.check(self._pid)
+        if self._reactor is not None:
+            raise StateError("the management was started already")
+        self._background.start()
+        try:
+            self._background.call(self._management.startService)
+        except BaseException:
+            self._background.stop()
+            raise
+        self._reactor = self._background
+        forks.watch(self)
+        atexit.register(self._at_exit)
+
+    @property
+    def state(self) -> ManagementState:
+        """Phase, since when, the broker and the last error."""
+        forks.check(self._pid)
+        return self._management.state
+
+    def on_change(self, listener: Callable[[ManagementState], None]) -> None:
+        """Call ``listener`` with each new state, in the management's thread: it must not block."""
+        forks.check(self._pid)
+        self._listeners.append(listener)
+        self._management.on_change(listener)
+
+    def when_ready(self, timeout: float | None = None) -> None:
+        """Wait until operators can reach the service.
+
+        :param timeout: seconds; ``None`` for ever.
+        :raises TimeoutError: when that is not enough.
+        :raises StateError: when the management stops before.
+        """
+        self._ask(self._management.when_ready, timeout=timeout)
+
+    def publish(self, item: DataItem, timeout: float | None = None) -> None:
+        """Publish data, and wait until the broker has it; see :mod:`backplane.node.outbox`.
+
+        :param timeout: seconds; ``None`` for ever. When they are over the item goes on.
+        :raises ValueError: for data that is empty or not UTF-8, or a bad destination.
+        :raises OutboxFull, ItemRefused, StateError, TimeoutError: when it is not published.
+        """
+        self._ask(self._management.publish, item, timeout=timeout)
+
+    def put(self, item: DataItem, timeout: float | None = None) -> None:
+        """Hand data over; waits while there is no room for it. Errors as :meth:`publish`."""
+
+        def put() -> Deferred[None]:
+            return self._management.data_outbox.put(item)
+
+        self._ask(put, timeout=timeout)
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> bool:
+        """Stop in order, and end the thread; twice does nothing.
+
+        :param timeout: seconds that it may take.
+        :returns: whether everything has ended within that time.
+        """
+        forks.check(self._pid)
+        reactor, self._reactor = self._reactor, None
+        if reactor is None:
+            return True
+        if reactor.here:
+            self._reactor = reactor
+            raise StateError("stop() waits for the thread that it was called in")
+        atexit.unregister(self._at_exit)
+        try:
+            reactor.call(self._management.stopService, timeout=timeout)
+        except TimeoutError:
+            pass
+        return reactor.stop(1.0)
+
+    def __enter__(self) -> ThreadedManagement:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def forked(self) -> None:
+        """See :class:`backplane.forks.Embedded`."""
+        reactor, self._reactor = self._reactor, None
+        if reactor is None:
+            return
+        atexit.unregister(self._at_exit)
+        reactor.abandon()
+        self._management.abandon()
+        if self._after_fork == "start":
+            self._pid = os.getpid()
+            self._management = self._make(_own(self._config))
+            self.start()
+
+    def _at_exit(self) -> None:
+        if os.getpid() == self._pid:
+            self.stop(5.0)
+
+    def _ask(self, function: Callable[..., Any], *args: Any, timeout: float | None = None) -> Any:
+        forks.check(self._pid)
+        if self._reactor is None:
+            raise StateError("the management is not running")
+        return self._reactor.call(function, *args, timeout=timeout)
+
+
+def _own(config: object) -> object:
+    """Return a configuration in which this process has an identity of its own."""
+    pid = str(os.getpid())
+    if isinstance(config, ServiceConfig):
+        return attrs.evolve(config, identity=f"{config.identity}-{pid}")
+    if isinstance(config, Mapping):
+        return {"instance": pid, **config}
+    return config

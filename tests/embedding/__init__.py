@@ -1,0 +1,1 @@
+"""Managements in programs that are no Twisted programs."""

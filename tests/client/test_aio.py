@@ -19,9 +19,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from backplane import Management
 from backplane.client import AsyncClient, ExitCode, Progress
 from backplane.client.accounting import Answer
-from backplane.reactors.hosted import HostedReactor
 from backplane.errors import StateError
 from backplane.nats.errors import ConnectionFailed, NatsError
+from backplane.reactors.hosted import HostedReactor
 from backplane.testing import NatsServer, RecordingApplication
 
 _T = TypeVar("_T")

@@ -31,6 +31,7 @@ from backplane.errors import BackplaneError, ConfigError
 from backplane.host import host_identity
 from backplane.logs import printable
 from backplane.service import Management
+from backplane.stalls import StallWatch
 
 __all__ = ["Options", "makeService"]
 
@@ -169,6 +170,7 @@ class _Standalone(MultiService):
         super().__init__()
         self._plan = plan
         self._log = Logger(namespace="backplane.tap")
+        self._stalls: StallWatch | None = None
 
     def startService(self) -> None:
         """Make the application and start everything."""
@@ -183,10 +185,23 @@ class _Standalone(MultiService):
             self._make(management, loaded)
             management.setServiceParent(self)
             super().startService()
+            self._watch_stalls()
         except (Exception, SystemExit) as error:
             self._fail(error)
         finally:
             plan.terminal.close()
+
+    def stopService(self) -> Any:
+        """Stop everything."""
+        if self._stalls is not None:
+            self._stalls.stop()
+        return super().stopService()
+
+    def _watch_stalls(self) -> None:
+        from twisted.internet import reactor  # twistd's own, which runs this
+
+        self._stalls = StallWatch(reactor, Logger(namespace="backplane.stalls"))
+        self._stalls.start()
 
     def _make(self, management: Management, loaded: LoadedConfig) -> None:
         if self._plan.factory is None:

@@ -1,0 +1,148 @@
+"""What the reactor is stuck in: a thread that looks when it does not turn.
+
+While the reactor turns, the thread sleeps but for a glance now and then. When nothing
+was done for a while it takes the reactor's stack, and says where that is: file, line
+and function of the innermost frame outside Python's and Twisted's own, and the source
+line. No values, no arguments.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+import attrs
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+import twisted
+
+__all__ = ["Stall", "StallWatch", "find_place"]
+
+THRESHOLD: Final = 1.0
+"""Seconds without a turn that count as a stall."""
+
+QUIET: Final = 60.0
+"""Seconds in which one place is named once."""
+
+MAX_SOURCE: Final = 120
+"""Characters of a source line that are shown."""
+
+_FOREIGN: Final = (sysconfig.get_path("stdlib"), os.path.dirname(twisted.__file__))
+
+
+@attrs.frozen
+class Stall:
+    """A time in which the reactor did not turn.
+
+    :ivar place: ``file:line in function``.
+    :ivar source: the source line, or nothing.
+    """
+
+    place: str
+    source: str
+
+
+class StallWatch:
+    """Watches one reactor, from the thread of which it is started and stopped.
+
+    :param reactor: provides time and ``callFromThread``.
+    :param seconds: a clock that nobody sets.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        log: Logger,
+        *,
+        threshold: float = THRESHOLD,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reactor = reactor
+        self._log = log
+        self._threshold = threshold
+        self._seconds = seconds
+        self._beat = threading.Event()
+        self._ended = threading.Event()
+        self._call: IDelayedCall | None = None
+        self._watched = 0
+        self._named: dict[str, float] = {}
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Watch from now on."""
+        self._watched = threading.get_ident()
+        self._turn()
+        self._thread = threading.Thread(target=self._run, name="backplane-stalls", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._ended.set()
+        self._beat.set()
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        if self._thread is not None:
+            self._thread.join(1.0)
+
+    def _turn(self) -> None:
+        self._beat.set()
+        self._call = self._reactor.callLater(self._threshold / 2, self._turn)
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            if self._beat.wait(self._threshold):
+                self._beat.clear()
+                self._ended.wait(self._threshold / 2)
+            elif not self._ended.is_set():
+                self._stalled()
+
+    def _stalled(self) -> None:
+        """Name the place, and wait for the end."""
+        began = self._seconds() - self._threshold
+        stall = find_place(sys._current_frames().get(self._watched))
+        quiet = self._seconds() < self._named.get(stall.place, float("-inf"))
+        if not quiet:
+            if len(self._named) > 100:
+                self._named.clear()
+            self._named[stall.place] = self._seconds() + QUIET
+            self._log.error(
+                "the reactor is stuck, nothing is answered: {place}: {source}",
+                place=stall.place,
+                source=stall.source,
+            )
+        self._beat.wait()
+        if not quiet and not self._ended.is_set():
+            self._log.warn(
+                "the reactor turns again after {seconds:.1f} s: {place}; what blocks belongs "
+                "into a thread (@blocking)",
+                seconds=self._seconds() - began,
+                place=stall.place,
+            )
+
+
+def find_place(frame: FrameType | None) -> Stall:
+    """Return where a stack is: its innermost frame that is neither Python's nor Twisted's."""
+    innermost = frame
+    while frame is not None and _foreign(frame.f_code.co_filename):
+        frame = frame.f_back
+    frame = frame if frame is not None else innermost
+    if frame is None:
+        return Stall("an unknown place", "")
+    code = frame.f_code
+    source = linecache.getline(code.co_filename, frame.f_lineno).strip()[:MAX_SOURCE]
+    return Stall(f"{code.co_filename}:{frame.f_lineno} in {code.co_name}", source)
+
+
+def _foreign(path: str) -> bool:
+    ours = os.sep + "site-packages" + os.sep
+    if path.startswith((_FOREIGN[1] + os.sep, "<")):
+        return True
+    return path.startswith(_FOREIGN[0] + os.sep) and ours not in path

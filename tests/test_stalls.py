@@ -1,0 +1,107 @@
+"""What the reactor is stuck in."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from backplane.reactors.background import BackgroundReactor
+from backplane.stalls import StallWatch, find_place
+from tests.node.messages import Lines
+
+
+class StallTests(SynchronousTestCase):
+    """A reactor in a thread, that is held up."""
+
+    def setUp(self) -> None:
+        self.log = Lines()
+        self.background = BackgroundReactor("watched")
+        self.background.start()
+        self.addCleanup(self.background.stop)
+        self.watch = StallWatch(self.background.reactor, self.log.logger(), threshold=0.05)
+        self.background.call(self.watch.start)
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        self.background.call(self.watch.stop)
+
+    def hold(self) -> None:
+        """Block the reactor until the log names the place, in which ``blocked`` waits."""
+        named = threading.Event()
+        log: Any = self.watch._log
+        self.patch(self.watch, "_log", Telling(log, named))
+
+        def blocked() -> None:
+            named.wait(60)  # the line that is named
+
+        self.background.call(blocked)
+
+    def test_named(self) -> None:
+        """File, line, function and source of what blocks; then how long it was."""
+        self.hold()
+        self.stop()
+        (stuck,) = self.log.texts("error")
+        self.assertIn("the reactor is stuck", stuck)
+        self.assertIn("test_stalls.py:", stuck)
+        self.assertIn("in blocked: named.wait(60)  # the line that is named", stuck)
+
+    def test_turning(self) -> None:
+        """A reactor that turns is not mentioned."""
+        self.stop()
+        self.watch = StallWatch(self.background.reactor, self.log.logger(), threshold=60)
+        self.background.call(self.watch.start)
+        for _ in range(50):
+            self.background.call(lambda: None)
+        self.stop()
+        self.assertEqual(self.log.texts(), [])
+
+    def test_stop(self) -> None:
+        """Nothing is left: neither thread nor call."""
+        self.stop()
+        names = [thread.name for thread in threading.enumerate()]
+        self.assertNotIn("backplane-stalls", names)
+        calls = self.background.call(self.background.reactor.getDelayedCalls)
+        self.assertEqual(calls, [])
+
+
+class Telling:
+    """A logger that also tells of the first line."""
+
+    def __init__(self, log: Any, named: threading.Event) -> None:
+        self._log = log
+        self._named = named
+
+    def error(self, *args: Any, **values: Any) -> None:
+        self._log.error(*args, **values)
+        self._named.set()
+
+    def warn(self, *args: Any, **values: Any) -> None:
+        self._log.warn(*args, **values)
+
+
+class PlaceTests(SynchronousTestCase):
+    """Where a stack is."""
+
+    def test_nothing(self) -> None:
+        """A thread that has gone."""
+        self.assertEqual(find_place(None).place, "an unknown place")
+
+    def test_foreign(self) -> None:
+        """Frames of Python and Twisted are passed over."""
+        found: list[Any] = []
+        clock = Clock()
+
+        class Here:
+            def __call__(self) -> None:
+                import sys
+
+                found.append(find_place(sys._getframe().f_back))
+
+        clock.callLater(1, Here())
+        clock.advance(1)
+        self.assertIn("test_stalls.py", found[0].place)
+        self.assertIn("in test_foreign", found[0].place)
+        self.assertEqual(found[0].source, "clock.advance(1)")

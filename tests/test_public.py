@@ -45,6 +45,43 @@ for name in [*names, "twisted.plugins.backplane_twistd"]:
         sys.exit(f"{name} imports the reactor")
 """
 
+LAZY: Final = """
+import sys
+import backplane
+heavy = ("twisted", "zope", "OpenSSL", "cryptography", "attr", "yaml", "re2", "asyncio")
+came = [name for name in sys.modules if name.split(".")[0] in heavy]
+ours = [name for name in sys.modules if name.startswith("backplane.")]
+assert (came, ours) == ([], ["backplane._version"]), (came, ours)
+missing = set(backplane.__all__) - set(dir(backplane))
+assert not missing, missing
+for name in backplane.__all__:
+    assert getattr(backplane, name) is vars(backplane)[name], name
+assert backplane.interfaces.IPausable
+assert not hasattr(backplane, "nonsense") and not hasattr(backplane, "_nonsense")
+assert "twisted.internet.reactor" not in sys.modules
+"""
+
+BACKGROUND: Final = """
+import sys
+import backplane, backplane.aio, backplane.threaded
+for name in ("twisted.internet.reactor", "twisted.internet.epollreactor"):
+    assert name not in sys.modules, name
+"""
+
+COMMANDS: Final = """
+from backplane.cli.main import main
+import io
+kept, sys.stdout = sys.stdout, io.StringIO()
+codes = [main(words.split()) for words in (
+    "--version", "help exec", "ddl backplane", "--config missing.cfg shop ping --insecure",
+    "audit verify missing.log", "doctor --config missing.cfg --json",
+)]
+shown, sys.stdout = sys.stdout.getvalue(), kept
+assert "backplane " in shown and "--discovery-timeout" in shown and '"metadata"' in shown, shown
+assert codes[:4] == [0, 0, 0, 64], codes
+assert codes[5] in (2, 64), codes
+"""
+
 NOT_POSIX: Final = """
 import os, signal, sys
 for name in ("pwd", "grp", "fcntl", "resource"):
@@ -114,9 +151,9 @@ class FaceTests(SynchronousTestCase):
 class ImportTests(SynchronousTestCase):
     """Importing is free of effects, on any system."""
 
-    def run_program(self, program: str) -> None:
-        """The program ends well and says nothing."""
-        done = subprocess.run(
+    def run_python(self, program: str) -> subprocess.CompletedProcess[str]:
+        """Run a program in a process of its own."""
+        return subprocess.run(
             [sys.executable, "-W", "error::SyntaxWarning", "-c", program],
             cwd=ROOT,
             capture_output=True,
@@ -125,6 +162,10 @@ class ImportTests(SynchronousTestCase):
             timeout=300,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
+
+    def run_program(self, program: str) -> None:
+        """The program ends well and says nothing."""
+        done = self.run_python(program)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
 
     def test_no_reactor(self) -> None:
@@ -134,6 +175,34 @@ class ImportTests(SynchronousTestCase):
     def test_not_posix(self) -> None:
         """Every module can be imported where users, locks, limits and hang-ups are missing."""
         self.run_program(NOT_POSIX + IMPORT_ALL)
+
+    def test_lazy(self) -> None:
+        """``import backplane`` brings nothing along; every public name comes when it is used."""
+        self.run_program(LAZY)
+
+    def test_background(self) -> None:
+        """What embeds in other hosts does not choose a reactor for the process."""
+        self.run_program(BACKGROUND)
+
+    def test_commands_not_posix(self) -> None:
+        """The command line works there too."""
+        done = self.run_python(NOT_POSIX + COMMANDS)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_names(self) -> None:
+        """Type checkers are told the same homes of the public names as Python is."""
+        source = ast.parse(Path(backplane.__file__).read_text(encoding="utf-8"))
+        told = {
+            alias.name: node.module
+            for branch in source.body
+            if isinstance(branch, ast.If)
+            for node in branch.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        self.assertEqual(told.pop("aio"), "backplane")
+        self.assertEqual(told, backplane._HOME_OF)
+        self.assertEqual({*told, "aio", "__version__"}, set(backplane.__all__))
 
     def test_silent(self) -> None:
         """No module prints; the command line writes through its console."""

@@ -144,7 +144,14 @@ def _begin(
 
 @cli.command("ddl")
 @click.argument("agent")
-@click.option("--format", "form", type=click.Choice(["json", "ruby"]), default="json")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "ruby"]),
+    default="json",
+    show_default=True,
+    help="Which of the two",
+)
 @click.pass_obj
 def ddl_command(console: Console, /, agent: str, form: str) -> int:
     """Prints the DDL of an agent, for `choria req` (json) or `mco` (ruby).

@@ -1,7 +1,7 @@
 """The configuration of a service: from a file, a mapping, or code.
 
-All mistakes are found before anything starts and reported together. What
-stands outside of ``management:`` and ``app:`` is the application's own. Pure but
+All mistakes are found before anything starts and reported together. What stands
+outside of ``management:``, ``app:`` and ``sidecar:`` is the application's own. Pure but
 for looking at the files that the configuration names; environment, host name
 and process id are arguments.
 """
@@ -24,6 +24,7 @@ from backplane.config.problems import Collector, describe
 from backplane.config.rules import factory_rule
 from backplane.config.sections import read_text
 from backplane.config.settings import ServiceConfig
+from backplane.config.sidecar import SidecarConfig, SidecarReader
 
 __all__ = ["LoadedConfig", "load_file", "make_config", "parse"]
 
@@ -34,8 +35,9 @@ class LoadedConfig:
 
     :ivar management: ``None`` when the file has no such section.
     :ivar app: ``package.module:factory`` or ``None``.
+    :ivar sidecar: an outside process instead of an application, or ``None``.
     :ivar document: the whole file as plain values; variables are expanded within
-        ``management`` and ``app`` only.
+        ``management``, ``app`` and ``sidecar`` only.
     :ivar path: absolute.
     :ivar folder: the one that relative paths of ``management`` start from.
     """
@@ -45,6 +47,7 @@ class LoadedConfig:
     document: dict[str, Any] = attrs.field(repr=False)
     path: str
     folder: str
+    sidecar: SidecarConfig | None = None
 
 
 def load_file(
@@ -82,7 +85,7 @@ def load_file(
     variables = variables_for(env, hostname, pid)
     entries = tuple(
         attrs.evolve(entry, node=expand_tree(entry.node, variables, entry.name, problems))
-        if entry.name in ("management", "app")
+        if entry.name in ("management", "app", "sidecar")
         else entry
         for entry in root.entries
     )
@@ -95,9 +98,23 @@ def load_file(
         problems.add("management", "nothing", "a section with name and brokers")
     if "app" in nodes:
         app = read_text(nodes["app"], "app", problems, rule=factory_rule)
+    sidecar = None
+    if "sidecar" in nodes:
+        reader = SidecarReader(problems, folder, env.get("PATH"), check_files)
+        sidecar = reader.sidecar(nodes["sidecar"])
+        if "app" in nodes:
+            wanted = "one of the two: a service is an application here, or a process outside"
+            problems.add("sidecar", "app and sidecar", wanted, nodes["sidecar"])
     problems.check()
     document = to_plain(attrs.evolve(root, entries=entries))
-    return LoadedConfig(management=management, app=app, document=document, path=path, folder=folder)
+    return LoadedConfig(
+        management=management,
+        app=app,
+        document=document,
+        path=path,
+        folder=folder,
+        sidecar=sidecar,
+    )
 
 
 def parse(

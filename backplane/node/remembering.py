@@ -46,7 +46,8 @@ class Remembering:
                 self.complete = False
             forgotten = record.get(FORGOTTEN)
             if isinstance(forgotten, int | float):
-                self.memory.forget_until(forgotten)
+                # What was forgotten was over; a damaged number must not refuse changes for ever.
+                self.memory.forget_until(min(forgotten, now))
         self.memory.expire(now)
         self._rewrite()
 

@@ -272,6 +272,9 @@ class RememberingTests(StateCase):
             ({"seen": 5}, False),
             ({"seen": ["00", 1, "a"]}, False),
             ({"forgotten_until": "x"}, True),
+            ({"forgotten_until": float("inf")}, True),
+            ({"forgotten_until": float("nan")}, True),
+            ({"forgotten_until": 10**400}, True),
         ):
             state = self.file()
             state.open()
@@ -279,6 +282,7 @@ class RememberingTests(StateCase):
             state.close()
             state, kept = self.remember()
             self.assertEqual(kept.complete, complete, strange)
+            self.assertIs(self.check(kept, 1, NOW + 1), Verdict.FRESH, strange)
             state.close()
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from backplane.errors import LocalError
 from backplane.security.locking import Locked, take_lock
+from backplane.security.regular import open_regular
 
 __all__ = ["StateFile", "StateFileError"]
 
@@ -139,7 +140,7 @@ class StateFile:
     def _read(self) -> list[Record]:
         self.continues = False
         try:
-            with open(self.path, "rb") as file:
+            with open_regular(self.path) as file:
                 data = file.read(MAX_SIZE + 1)
         except FileNotFoundError:
             return []

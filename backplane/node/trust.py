@@ -7,6 +7,7 @@ again when the files change.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from io import TextIOWrapper
 from types import MappingProxyType
 from typing import Final
 
@@ -24,6 +25,7 @@ from backplane.security.audit import AuditLog
 from backplane.security.keys import Keys, find_puppet_files, load_keys
 from backplane.security.policy import Policy, parse_groups, parse_policy
 from backplane.security.providers import TLSFiles
+from backplane.security.regular import open_regular
 from backplane.security.signing import (
     InsecureSigner,
     InsecureVerifier,
@@ -174,7 +176,7 @@ def _check_fact(text: str) -> str | None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        with TextIOWrapper(open_regular(path), encoding="utf-8") as file:
             return file.read()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"

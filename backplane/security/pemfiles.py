@@ -26,6 +26,7 @@ from backplane.security.certificates import (
     describe,
     key_problem,
 )
+from backplane.security.regular import open_regular
 
 __all__ = [
     "KeyPair",
@@ -71,7 +72,7 @@ def read_file(path: str, setting: str) -> bytes:
     :raises ConfigError: when it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_FILE + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)

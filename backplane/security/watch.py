@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from backplane.errors import ConfigError
+from backplane.security.regular import open_regular
 
 __all__ = ["Watched"]
 
@@ -96,7 +97,7 @@ class Watched(Generic[T]):
         whole = hashlib.sha256()
         for path in self._paths:
             try:
-                with open(path, "rb") as file:
+                with open_regular(path) as file:
                     part = hashlib.sha256()
                     while piece := file.read(1 << 20):
                         part.update(piece)

@@ -52,6 +52,12 @@ class StateCase(SynchronousTestCase):
 class StateFileTests(StateCase):
     """Records in a file."""
 
+    def test_pipe(self) -> None:
+        """A pipe is refused, and not waited for."""
+        os.mkfifo(self.path)
+        error = self.assertRaises(StateFileError, self.file().open)
+        self.assertIn("not a regular file", str(error))
+
     def test_records(self) -> None:
         """What was written is there for the next process, up to the last whole line."""
         first = self.file()

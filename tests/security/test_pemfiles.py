@@ -179,6 +179,13 @@ class FileTests(SynchronousTestCase):
             self.assertEqual([each.key for each in error.problems], [key])
         self.assertRaises(ConfigError, load_authorities, "a\0b")
 
+    def test_pipe(self) -> None:
+        """A pipe that nobody writes to is an error, and nobody waits for it."""
+        pipe = self.mktemp()
+        os.mkfifo(pipe)
+        error = self.assertRaises(ConfigError, load_authorities, pipe)
+        self.assertEqual([each.found for each in error.problems], ["not a regular file"])
+
     def test_modes(self) -> None:
         """A key that others can read or change is told of; the group may read."""
         path = Path(self.mktemp())

@@ -87,6 +87,13 @@ class WatchedTests(SynchronousTestCase):
         self.assertEqual((self.watched.trouble, self.watched.value), (None, "old"))
         self.assertEqual(len(self.reports), 1)
 
+    def test_pipe(self) -> None:
+        """A pipe in place of a file is not waited for."""
+        self.watched = Watched([str(self.one)], lambda: str(self.one.exists()), self.reports.append)
+        self.one.unlink()
+        os.mkfifo(self.one)
+        self.assertEqual([self.watched.check() for _ in range(3)], [False, True, False])
+
     def test_touched(self) -> None:
         """Files that were only written again make no new value."""
         self.write("old")

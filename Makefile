@@ -13,7 +13,7 @@ help:
 	@echo "make fuzz         feed all that reads messages and files a million inputs (minutes)"
 	@echo "make bench        set up, measure, print one table of ratios"
 	@echo "make lint         format and check the code"
-	@echo "make docs         render README and docs as HTML into build/docs"
+	@echo "make docs         build the manual as a site in build/docs"
 	@echo "make clean        remove what make made"
 
 $(VENV)/bin/python:
@@ -49,14 +49,8 @@ lint: $(VENV)/.test
 	$(VENV)/bin/lint-imports
 
 docs: $(VENV)/.test
-	@mkdir -p build/docs
-	@for page in README.rst CHANGELOG.rst docs/*.rst; do \
-		$(VENV)/bin/rst2html5 --strict $$page > build/docs/page || exit 1; \
-		sed -E 's#href="(docs/|\.\./)?([A-Za-z-]+)\.rst#href="\2.html#g' build/docs/page \
-			> build/docs/$$(basename $$page .rst).html; \
-	done
-	@rm build/docs/page
-	@echo "see build/docs"
+	@$(RUN) -m sphinx -W -n -q -d build/doctrees docs build/docs
+	@echo "see build/docs/index.html"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

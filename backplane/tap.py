@@ -2,8 +2,8 @@
 
 *Reading* comes before twistd goes into the background and as the user who
 started it: the file is read and checked and ``app:`` imported. *Making* comes
-after, as the user that it runs as: the factory is called. *Running*: what the
-factory returned is started before the management says ready.
+after, as the user that it runs as: the factory is called, or what stands for the
+process of ``sidecar:`` is made. *Running*: that is started before the management says ready.
 
 A mistake in any step is one message on the terminal that started it, and exit
 status 1.
@@ -31,6 +31,8 @@ from backplane.errors import BackplaneError, ConfigError
 from backplane.host import host_identity
 from backplane.logs import printable
 from backplane.service import Management
+from backplane.sidecar import Sidecar
+from backplane.stalepid import forget_stale
 from backplane.stalls import StallWatch
 
 __all__ = ["Options", "makeService"]
@@ -57,6 +59,8 @@ class Options(usage.Options):
         except (ConfigError, _StartError) as error:
             sys.stderr.write(f"backplane: error: {error}\n")
             raise SystemExit(1) from None
+        if self.parent is not None and self.parent.get("pidfile"):
+            forget_stale(self.parent["pidfile"])
         self["plan"] = _Plan(source, loaded, management, factory, os.getpid(), _Terminal())
 
 
@@ -204,6 +208,8 @@ class _Standalone(MultiService):
         self._stalls.start()
 
     def _make(self, management: Management, loaded: LoadedConfig) -> None:
+        if loaded.sidecar is not None:
+            management.provide(Sidecar(loaded.sidecar))
         if self._plan.factory is None:
             return
         try:

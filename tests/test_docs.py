@@ -27,6 +27,7 @@ from backplane.config.settings import (
     ServiceConfig,
     TLSConfig,
 )
+from backplane.errors import ConfigError
 from backplane.node.outbox import OutboxStatistics
 from backplane.node.outcome import Counters
 from backplane.node.presence import Phase
@@ -174,6 +175,27 @@ class CompletenessTests(SynchronousTestCase):
                 self.assertIn(section + name, known)
         for name in ("instance", "app", "management", *PLACES):
             self.assertIn(name, known)
+
+    def test_keys_read(self) -> None:
+        """configuration.rst has every key that the reader of files knows."""
+        known = literals(page("configuration.rst").text)
+        sections = ("auth", "audit", "facts", "nats", "outbox", "tls")
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "app.yaml"
+            file.write_text(
+                "management:\n  zzz: 1\n" + "".join(f"  {name}: {{zzz: 1}}\n" for name in sections)
+            )
+            with self.assertRaises(ConfigError) as raised:
+                load_file(str(file), env={}, hostname="host.example.net", pid=7, require=True)
+        found = {
+            problem.key.removesuffix("zzz").removeprefix("management."): problem.wanted
+            for problem in raised.exception.problems
+            if problem.key.endswith(".zzz")
+        }
+        self.assertEqual(set(found), {"", *(f"{name}." for name in sections)})
+        for section, wanted in found.items():
+            for key in wanted.rpartition("one of ")[2].split(", "):
+                self.assertIn(section + key, {*known, *sections})
 
     def test_command_line(self) -> None:
         """cli.rst has every flag, every action and every exit code."""

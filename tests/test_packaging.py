@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import configparser
 import importlib.metadata
 import os
@@ -84,6 +85,7 @@ class Distributions:
         """Return the wheel, the source distribution, and the source."""
         if cls.folder is None:
             folder = Path(tempfile.mkdtemp(prefix="backplane-dist-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
             source = folder / "source"
             shutil.copytree(ROOT, source, ignore=LEFT_OUT, symlinks=True)
             made = str(folder / "dist")
@@ -93,20 +95,9 @@ class Distributions:
         (sdist,) = (cls.folder / "dist").glob("*.tar.gz")
         return wheel, sdist, cls.folder / "source"
 
-    @classmethod
-    def remove(cls) -> None:
-        """Remove them."""
-        if cls.folder is not None:
-            shutil.rmtree(cls.folder)
-            cls.folder = None
-
 
 class PackagingTests(SynchronousTestCase):
     """From the checkout to an installation."""
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        Distributions.remove()
 
     def setUp(self) -> None:
         self.wheel, self.sdist, self.source = Distributions.get()

@@ -18,7 +18,9 @@ import backplane
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
-DOORS: Final = ("backplane", "backplane.client", "backplane.nats", "backplane.testing")
+DOORS: Final = (
+    *("backplane", "backplane.client", "backplane.nats", "backplane.parts", "backplane.testing"),
+)
 """Packages from which programs import."""
 
 PROMISED: Final = {

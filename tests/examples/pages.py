@@ -25,7 +25,14 @@ import attrs
 from backplane.testing import NatsServer
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PAGES: Final = (ROOT / "README.rst", ROOT / "CHANGELOG.rst", *sorted((ROOT / "docs").glob("*.rst")))
+INCLUDING: Final = {"readme.rst", "changes.rst"}
+"""Pages of the site that are README and changes."""
+
+PAGES: Final = (
+    ROOT / "README.rst",
+    ROOT / "CHANGELOG.rst",
+    *sorted(set((ROOT / "docs").glob("*.rst")) - {ROOT / "docs" / name for name in INCLUDING}),
+)
 
 BROKER: Final = "127.0.0.1:4222"
 """The broker's address on every page; where it listens in a test is another port."""

@@ -50,6 +50,39 @@ class ForegroundTests(TwistdCase):
         service = self.start()
         self.assertEqual(self.pidfile.read_text(), str(service.process.pid))
 
+    def test_same_number(self) -> None:
+        """A stale pid file that names the new process itself does not keep it from starting."""
+        self.config()
+        path = str(self.folder / "app.yaml")
+        # The shell becomes twistd, with the number that it wrote down.
+        program = [sys.executable, "-c", TWISTD, "-n", f"--pidfile={self.pidfile}"]
+        log = self.rundir / "twistd.out"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [
+                    "sh",
+                    "-c",
+                    f'echo $$ > {self.pidfile}; exec "$@"',
+                    "sh",
+                    *program,
+                    "backplane",
+                    "-c",
+                    path,
+                ],
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            wait(lambda: "ready: " in log.read_text(), "ready in the log:\n", log.read_text)
+            self.assertEqual(self.pidfile.read_text(), str(process.pid))
+            process.terminate()
+            self.assertEqual(process.wait(PATIENCE), -signal.SIGTERM)
+        finally:
+            process.kill()
+            process.wait()
+
     def test_shutdown(self) -> None:
         """A shutdown that was asked for is no failure."""
         self.config(max_stop_delay=1)

@@ -332,10 +332,13 @@ class RenewalTests(TestCase):
                 v1.seal_request(request, signer), sender="client", reply_to=reply_to
             )
             if number % 10 == 0:
+                moved = number // 10  # one that is under way would begin anew
+                await self.until(lambda moved=moved: self.moves() == [moved])
                 node.client.move("a test")
             waiting[:] = [Deferred()]
             wire.publish("app_backplane.broadcast.agent.backplane", payload)
             await waiting[0]
+        await self.until(lambda: self.moves() == [20])
         await self.until(lambda: not node.client._dialer.connections[1:])
         await wire.flush()
         await sleep(0.2)

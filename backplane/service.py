@@ -92,7 +92,7 @@ class Management(MultiService):
         log_to: ILogObserver = globalLogPublisher,
     ) -> None:
         super().__init__()
-        self.config = config_from(config, host_identity)
+        self.config = config_from(config, host_identity, check_files=sources is None)
         self._log_sink = ManagementLog(self.config.loglevel, self.config.logfile, log_to)
         self._log: Logger = self._log_sink.logger("backplane.service")
         self._provision = Provision()

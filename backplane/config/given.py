@@ -17,20 +17,29 @@ _FIELDS = ("name", "brokers", "logfile", "loglevel", "tls", "auth", "identity")
 """Those of :class:`backplane.interfaces.IConfigProvider`."""
 
 
-def config_from(given: object, hostname: Callable[[], str]) -> ServiceConfig:
+def config_from(
+    given: object, hostname: Callable[[], str], check_files: bool = True
+) -> ServiceConfig:
     """Return it, checked.
 
     :param given: :class:`ServiceConfig`, a mapping of its fields, or any
         :class:`~backplane.interfaces.IConfigProvider`.
     :param hostname: asked where an identity may be missing.
+    :param check_files: look whether files in it can be read or written.
     :raises ConfigError: with all mistakes.
     """
     if isinstance(given, Mapping):
-        return parse(given, env=os.environ, hostname=hostname(), pid=os.getpid())
+        return parse(
+            given,
+            env=os.environ,
+            hostname=hostname(),
+            pid=os.getpid(),
+            check_files=check_files,
+        )
     if isinstance(given, ServiceConfig):
-        return make_config(**attrs.asdict(given, recurse=False))
+        return make_config(check_files=check_files, **attrs.asdict(given, recurse=False))
     if not (hasattr(given, "name") and hasattr(given, "brokers")):
         wanted = "a mapping, or an object with name and brokers; load_file() reads a file"
         raise ConfigError([Problem("management", type(given).__name__, wanted)])
     fields = {name: getattr(given, name, None) for name in _FIELDS}
-    return make_config(hostname=hostname(), **fields)
+    return make_config(hostname=hostname(), check_files=check_files, **fields)

@@ -24,7 +24,8 @@ from backplane.config.problems import Collector, describe
 from backplane.config.rules import factory_rule
 from backplane.config.sections import read_text
 from backplane.config.settings import ServiceConfig
-from backplane.config.sidecar import SidecarConfig, SidecarReader
+from backplane.config.sidecar import SidecarReader
+from backplane.config.sidecarvalues import SidecarConfig
 
 __all__ = ["LoadedConfig", "load_file", "make_config", "parse"]
 
@@ -139,12 +140,17 @@ def parse(
 
 
 def make_config(
-    *, hostname: str | None = None, pid: int | None = None, **fields: Any
+    *,
+    hostname: str | None = None,
+    pid: int | None = None,
+    check_files: bool = True,
+    **fields: Any,
 ) -> ServiceConfig:
     """Return a checked configuration that is made in code.
 
     :param hostname: the machine's name by default.
     :param pid: this process's id by default.
+    :param check_files: look whether files in it can be read or written.
     :param fields: those of :class:`ServiceConfig`, and ``instance``. Variables
         are expanded in ``identity`` and ``instance`` only, and only
         ``${HOSTNAME}`` and ``${PID}``.
@@ -166,7 +172,7 @@ def make_config(
         else entry
         for entry in root.entries or ()
     )
-    rules = ManagementReader(problems, host, None, True)
+    rules = ManagementReader(problems, host, None, check_files)
     return _checked(rules, attrs.evolve(root, entries=entries))
 
 

@@ -6,7 +6,9 @@ again when the files change.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from io import TextIOWrapper
 from types import MappingProxyType
 from typing import Final
@@ -22,6 +24,7 @@ from backplane.nats.layer import Security
 from backplane.nats.servers import Server
 from backplane.security.allowlist import DEFAULT_ALLOWED, DEFAULT_PRIVILEGED, AllowList
 from backplane.security.audit import AuditLog
+from backplane.security.certificates import describe, names_of
 from backplane.security.keys import Keys, find_puppet_files, load_keys
 from backplane.security.policy import Policy, parse_groups, parse_policy
 from backplane.security.providers import TLSFiles
@@ -102,11 +105,15 @@ def load_trust(config: ServiceConfig, warn: Callable[[str], None]) -> Trust:
 
 
 def watch_trust(
-    config: ServiceConfig, warn: Callable[[str], None], report: Callable[[str], None]
+    config: ServiceConfig,
+    warn: Callable[[str], None],
+    report: Callable[[str], None],
+    now: Callable[[], float] = time.time,
 ) -> Watched[Trust]:
     """Read them, and say when they have changed; see :func:`load_trust`.
 
     :param report: told why changed files are not used.
+    :param now: wall-clock time.
     """
     paths: list[str] = []
     if config.tls is not None:
@@ -114,7 +121,37 @@ def watch_trust(
         paths = [files.ca, files.cert, files.key]
         if config.tls.crl is not None:
             paths.append(config.tls.crl)
-    return Watched(paths, lambda: load_trust(config, warn), report)
+    used: Trust | None = None
+
+    def load() -> Trust:
+        nonlocal used
+        found = load_trust(config, warn)
+        if used is not None:
+            _check_renewed(used, found, now())
+        used = found
+        return found
+
+    return Watched(paths, load, report)
+
+
+def _check_renewed(old: Trust, new: Trust, now: float) -> None:
+    """Refuse a certificate that would do less than the one in use.
+
+    :raises ConfigError: for one of another name, or one whose time is not now.
+    """
+    if old.keys is None or new.keys is None:
+        return
+    before, after = old.keys.pair.chain[0], new.keys.pair.chain[0]
+    if old.certname in names_of(before) and new.certname not in names_of(after):
+        found = f"certificate {describe(after)}"
+        raise ConfigError([Problem(SETTINGS.cert, found, f"one of {new.certname}")])
+    at = datetime.fromtimestamp(now, timezone.utc)
+    for wrong, found in (
+        (after.not_valid_after_utc <= at, "an expired one"),
+        (after.not_valid_before_utc > at, "one that is not valid yet"),
+    ):
+        if wrong and before.not_valid_before_utc <= at < before.not_valid_after_utc:
+            raise ConfigError([Problem(SETTINGS.cert, found, "a certificate that is valid now")])
 
 
 def _files(tls: TLSConfig, certname: str) -> TLSFiles:

@@ -4,7 +4,8 @@ Nothing here has a timer: whoever uses it calls :meth:`Watched.check` now and
 then. A change counts once two looks in a row have seen the same, because
 certificate, key and CA are often written one after the other, and a file that is
 half written can be a good one. What cannot be used is reported once, and the old
-value stays.
+value stays; what is there and cannot be read is tried at every look, because it may
+become readable without a change, as when the process had too many files open.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Watched(Generic[T]):
         self._load = load
         self._report = report
         self._settled = self._seen = self._stamp()
-        self._digest = self._contents()
+        self._digest, _ = self._contents()
+        self._unread: bytes | None = None
         self.value = load()
 
     def check(self) -> bool:
@@ -70,7 +72,9 @@ class Watched(Generic[T]):
         Files that change meanwhile, or whose contents are those in use, make none.
         """
         stamp = self._stamp()
-        digest = self._contents()
+        digest, readable = self._contents()
+        if not readable and digest == self._unread:
+            return False  # nothing that was missing can be read now
         made: list[T] = []
         trouble: str | None = None
         if digest != self._digest:
@@ -80,7 +84,9 @@ class Watched(Generic[T]):
                 trouble = "; ".join(map(str, error.problems))
         if self._stamp() != stamp:
             return False  # the next look sees it
-        self._settled = stamp
+        self._unread = None if readable else digest
+        if readable:
+            self._settled = stamp
         if trouble is not None and trouble != self.trouble:
             self._report(f"renewed files are not used, the old ones stay: {trouble}")
         self.trouble = trouble
@@ -93,8 +99,9 @@ class Watched(Generic[T]):
     def _stamp(self) -> _Stamp:
         return tuple(map(_stamp, self._paths))
 
-    def _contents(self) -> bytes:
-        whole = hashlib.sha256()
+    def _contents(self) -> tuple[bytes, bool]:
+        """Return a digest of all files, and whether all that are there could be read."""
+        whole, readable = hashlib.sha256(), True
         for path in self._paths:
             try:
                 with open_regular(path) as file:
@@ -102,9 +109,10 @@ class Watched(Generic[T]):
                     while piece := file.read(1 << 20):
                         part.update(piece)
                     whole.update(b"+" + part.digest())
-            except OSError:
+            except OSError as error:
                 whole.update(b"-")
-        return whole.digest()
+                readable = readable and isinstance(error, FileNotFoundError)
+        return whole.digest(), readable
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:

@@ -232,6 +232,25 @@ class RenewalTests(TestCase):
         self.issue(name)
         await self.until(lambda: self.moves() == [1])
 
+    async def test_worse(self) -> None:
+        """A certificate of another name, or one whose time is over: the old pair works on."""
+        await self.broker()
+        name = NAMES[0]
+        tls = self.issue(name)
+        await self.service(name, tls=tls)
+        for bad, words in (
+            (self.pki.client("sre.choria"), f"wanted one of {name}"),
+            (self.pki.defective_client("expired", name), "found an expired one"),
+        ):
+            shutil.copyfile(bad.key, tls["key"])
+            shutil.copyfile(bad.cert, tls["cert"])
+            await self.until(lambda words=words: words in self.said())
+        self.assertEqual(self.moves(), [0])
+        self.issue(name)
+        await self.until(lambda: "not used" in self.said())
+        operator = await self.operator(self.pki)
+        self.assertEqual(len((await operator.request("app", "ping", nodes=[name])).answers), 1)
+
     async def test_policy(self) -> None:
         """A policy that is written anew applies to the next request; a broken one does not."""
         await self.broker()

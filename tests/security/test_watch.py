@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.errors import ConfigError, Problem
 from backplane.security.pemfiles import KeyPair, load_key_pair
+from backplane.security.regular import open_regular
 from backplane.security.watch import Watched
 from backplane.testing import PKI
 
@@ -93,6 +95,31 @@ class WatchedTests(SynchronousTestCase):
         self.one.unlink()
         os.mkfifo(self.one)
         self.assertEqual([self.watched.check() for _ in range(3)], [False, True, False])
+
+    def test_unreadable_for_a_while(self) -> None:
+        """What could not be read is tried again, though the files have not changed since."""
+        full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        def fail(path: str, flags: int) -> int:
+            raise full
+
+        def load() -> str:
+            try:
+                with open_regular(str(self.one)) as file:
+                    return file.read().decode()
+            except OSError as error:
+                raise ConfigError([Problem("key", str(error.strerror), "a file")]) from None
+
+        self.watched = Watched([str(self.one)], load, self.reports.append)
+        self.write("new")
+        patched = self.patch(os, "open", fail)
+        self.assertEqual([self.watched.check() for _ in range(4)], [False] * 4)
+        self.assertEqual((len(self.reports), self.watched.value), (1, "old"))
+        self.assertIn("Too many open files", self.watched.trouble or "")
+        patched.restore()
+        self.assertEqual([self.watched.check() for _ in range(3)], [True, False, False])
+        self.assertEqual((self.watched.value, self.watched.trouble), ("new", None))
+        self.assertFalse(self.watched.changed())
 
     def test_touched(self) -> None:
         """Files that were only written again make no new value."""

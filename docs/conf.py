@@ -50,6 +50,7 @@ nitpick_ignore = [
     ("py:attr", "initial_delay"),
     ("py:attr", "problems"),
     # Twisted's, by their short names.
+    ("py:class", "Deferred"),
     ("py:class", "IOpenSSLServerConnectionCreator"),
     ("py:exc", "CannotListenError"),
     # Internal, in sentences for those who read the source.

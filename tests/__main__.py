@@ -21,6 +21,9 @@ def main(names: list[str]) -> int:
     os.chdir(root)
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
+    # Programs that tests start find the package also where it is not installed.
+    places = (str(root), os.environ.get("PYTHONPATH"))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     loader = TestLoader()
     suite: Any = TestSuite()
     for name in names or ["tests"]:

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import backplane
 from backplane.choria.rpc import StatusCode
-from backplane.cli.commands import ACTIONS
+from backplane.cli.faults import ACTIONS
 from backplane.cli.main import exec_command
 from backplane.client.accounting import ExitCode
 from backplane.config.client import PLACES

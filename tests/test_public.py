@@ -15,6 +15,7 @@ from typing import Final
 from twisted.trial.unittest import SynchronousTestCase
 
 import backplane
+import backplane.client
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -82,6 +83,17 @@ shown, sys.stdout = sys.stdout.getvalue(), kept
 assert "backplane " in shown and "--discovery-timeout" in shown and '"metadata"' in shown, shown
 assert codes[:4] == [0, 0, 0, 64], codes
 assert codes[5] in (2, 64), codes
+"""
+
+NO_NETWORK: Final = """
+import io, sys
+from backplane.cli.main import main
+kept, sys.stdout = sys.stdout, io.StringIO()
+codes = [main(["help", "exec"]), main(["completion", "bash"]), main(["ddl", "backplane"])]
+sys.stdout = kept
+assert codes == [0, 0, 0], codes
+for name in ("backplane.nats", "backplane.client.run", "backplane.service"):
+    assert name not in sys.modules, name
 """
 
 NOT_POSIX: Final = """
@@ -186,6 +198,10 @@ class ImportTests(SynchronousTestCase):
         """What embeds in other hosts does not choose a reactor for the process."""
         self.run_program(BACKGROUND)
 
+    def test_no_network(self) -> None:
+        """Commands that need no network do not wait for it to be imported."""
+        self.run_program(NO_NETWORK)
+
     def test_commands_not_posix(self) -> None:
         """The command line works there too."""
         done = self.run_python(NOT_POSIX + COMMANDS)
@@ -193,18 +209,21 @@ class ImportTests(SynchronousTestCase):
 
     def test_names(self) -> None:
         """Type checkers are told the same homes of the public names as Python is."""
-        source = ast.parse(Path(backplane.__file__).read_text(encoding="utf-8"))
-        told = {
-            alias.name: node.module
-            for branch in source.body
-            if isinstance(branch, ast.If)
-            for node in branch.body
-            if isinstance(node, ast.ImportFrom)
-            for alias in node.names
-        }
-        self.assertEqual(told.pop("aio"), "backplane")
-        self.assertEqual(told, backplane._HOME_OF)
-        self.assertEqual({*told, "aio", "__version__"}, set(backplane.__all__))
+        for door, others in (
+            (backplane, {"aio": "backplane"}),
+            (backplane.client, {}),
+        ):
+            source = ast.parse(Path(str(door.__file__)).read_text(encoding="utf-8"))
+            told = {
+                alias.name: node.module
+                for branch in source.body
+                if isinstance(branch, ast.If)
+                for node in branch.body
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+            }
+            self.assertEqual(told, {**door._HOME_OF, **others}, door.__name__)
+            self.assertEqual(set(told), set(door.__all__) - {"__version__"}, door.__name__)
 
     def test_silent(self) -> None:
         """No module prints; the command line writes through its console."""

@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 
 from backplane.cli.console import Console, safe
+from backplane.cli.faults import Fault
 from backplane.cli.render import Spinner, render
 from backplane.client.accounting import ExitCode, Outcome, Stop
 from backplane.client.asking import Run
@@ -17,33 +18,9 @@ from backplane.client.run import Operator, Progress
 from backplane.nats.client import ConnectFailed, NatsClient
 from backplane.nats.errors import NatsError
 
-__all__ = ["ACTIONS", "Execution", "Fault"]
-
-ACTIONS: Final = (
-    "pause",
-    "resume",
-    "flip",
-    "health",
-    "shutdown",
-    "ping",
-    "info",
-    "debuglvl",
-    "infolvl",
-    "warnlvl",
-    "critlvl",
-    "threaddump",
-)
+__all__ = ["Execution"]
 
 PREFIX: Final = "backplane: error: Failed to manage services: could not perform action: "
-
-
-class Fault(Exception):
-    """The run cannot go on; text for the operator, and the exit code."""
-
-    def __init__(self, text: str, code: ExitCode) -> None:
-        super().__init__(text)
-        self.text = text
-        self.code = code
 
 
 class _Shown(Progress):

@@ -13,7 +13,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from backplane.cli.commands import Fault
+from backplane.cli.faults import Fault
 from backplane.client.accounting import ExitCode
 from backplane.reactors.names import ImpatientResolver
 

@@ -13,9 +13,9 @@ import click
 from twisted.internet.defer import CancelledError, Deferred
 
 from backplane.cli.arguments import Seconds, Spoken
-from backplane.cli.commands import Fault
 from backplane.cli.console import Console, safe
 from backplane.cli.driver import run
+from backplane.cli.faults import Fault
 from backplane.client.accounting import ExitCode
 from backplane.client.enrolment import (
     Enrolled,

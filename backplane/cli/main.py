@@ -11,19 +11,24 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import get_completion_class
-from twisted.internet.defer import Deferred
 
-from backplane.cli import setup
 from backplane.cli.arguments import Commands, Seconds, version_option
-from backplane.cli.commands import ACTIONS, Execution, Fault
 from backplane.cli.console import Console, safe
-from backplane.cli.driver import run
+from backplane.cli.faults import ACTIONS, Fault
 from backplane.client.accounting import ExitCode
-from backplane.client.jobs import Job, make_job
+
+if TYPE_CHECKING:
+    # What needs the network is imported by the command that does.
+    from twisted.internet.defer import Deferred
+
+    from backplane.cli.setup import Settings
+    from backplane.client.jobs import Job
+
+    _Begin = Callable[[Any], tuple[Deferred[ExitCode], Callable[[], None]]]
 
 __all__ = ["main"]
 
@@ -89,6 +94,8 @@ def exec_command(
     ACTION is pause, resume, flip, health, shutdown, ping, info, debuglvl, infolvl,
     warnlvl, critlvl or threaddump.
     """
+    from backplane.cli import setup
+
     as_json: bool = given.pop("as_json")
     verbose: bool = given.pop("verbose")
     try:
@@ -108,27 +115,32 @@ def exec_command(
 
 
 def _job(
-    settings: setup.Settings, nodes: str | None, discovery_timeout: float | None, **given: Any
+    settings: Settings, nodes: str | None, discovery_timeout: float | None, **given: Any
 ) -> Job:
     """Return what the operator means.
 
     :raises Fault: when that cannot be.
     """
+    from backplane.cli.setup import read_nodes
+    from backplane.client.jobs import make_job
+
     timeout = discovery_timeout or settings.config.discovery_timeout
-    names = setup.read_nodes(nodes)
+    names = read_nodes(nodes)
     try:
         return make_job(**given, nodes=names, discovery_timeout=timeout)
     except ValueError as error:
         raise Fault(str(error), ExitCode.USAGE) from None
 
 
-def _begin(
-    job: Job, settings: setup.Settings, console: Console, as_json: bool, verbose: bool
-) -> Callable[[Any], tuple[Deferred[ExitCode], Callable[[], None]]]:
+def _begin(job: Job, settings: Settings, console: Console, as_json: bool, verbose: bool) -> _Begin:
     """Return what begins the run with a reactor."""
+    from twisted.internet.defer import Deferred
+
+    from backplane.cli.commands import Execution
+    from backplane.cli.setup import connect
 
     def begin(reactor: Any) -> tuple[Deferred[ExitCode], Callable[[], None]]:
-        client, operator = setup.connect(settings, reactor, time.time)
+        client, operator = connect(settings, reactor, time.time)
         execution = Execution(job, client, operator, console, as_json=as_json, verbose=verbose)
 
         async def work() -> ExitCode:
@@ -140,6 +152,13 @@ def _begin(
         return Deferred.fromCoroutine(work()), execution.interrupt
 
     return begin
+
+
+def run(begin: _Begin) -> ExitCode:
+    """See :func:`backplane.cli.driver.run`."""
+    from backplane.cli import driver
+
+    return driver.run(begin)
 
 
 @cli.command("ddl")
@@ -159,8 +178,10 @@ def ddl_command(console: Console, /, agent: str, form: str) -> int:
     AGENT is backplane, rpcutil, choria_util, or package.module:Class for an
     agent of an application.
     """
+    from backplane.cli.ddl import agent_ddl
+
     try:
-        ddl = setup.agent_ddl(agent)
+        ddl = agent_ddl(agent)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     console.print((ddl.to_json() if form == "json" else ddl.to_ruby()).rstrip("\n"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import random
 import sys
@@ -13,8 +12,7 @@ import attrs
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from backplane._version import __version__
-from backplane.choria.ddl import DDL
-from backplane.cli.commands import Fault
+from backplane.cli.faults import Fault
 from backplane.client.accounting import ExitCode
 from backplane.client.credentials import Credentials, insecure_credentials, load_credentials
 from backplane.client.run import Operator
@@ -23,16 +21,9 @@ from backplane.errors import ConfigError
 from backplane.host import host_identity
 from backplane.nats.client import NatsClient
 from backplane.nats.errors import NatsError
-from backplane.node.agent import Agent
 from backplane.security.names import valid_identity
 
-__all__ = ["Settings", "agent_ddl", "connect", "load", "log_to_stderr", "read_nodes"]
-
-BUILT_IN: Final[Mapping[str, str]] = {
-    "backplane": "backplane.node.backplane:BackplaneAgent",
-    "rpcutil": "backplane.node.rpcutil:RpcutilAgent",
-    "choria_util": "backplane.node.choria_util:ChoriaUtilAgent",
-}
+__all__ = ["Settings", "connect", "load", "log_to_stderr", "read_nodes"]
 
 MAX_NODES_FILE: Final = 16 * 1024 * 1024
 
@@ -159,26 +150,6 @@ def read_nodes(path: str | None) -> list[str] | None:
     if not names:
         raise Fault(f"--nodes {path}: there are no identities in it", ExitCode.USAGE)
     return names
-
-
-def agent_ddl(name: str) -> DDL:
-    """Return the DDL of an agent, with all its actions.
-
-    :raises ValueError: when there is none of that name.
-    """
-    module, colon, attribute = BUILT_IN.get(name, name).partition(":")
-    if not colon:
-        known = ", ".join(sorted(BUILT_IN))
-        raise ValueError(f"there is no agent {name!r}: {known}, or package.module:Class")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module), attribute, None)
-    except Exception as error:
-        raise ValueError(f"importing {module} failed: {type(error).__name__}: {error}") from None
-    if not (isinstance(found, type) and issubclass(found, Agent)):
-        raise ValueError(f"{name} is not a subclass of backplane.Agent")
-    return found.full_ddl()
 
 
 def log_to_stderr() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,18 +17,15 @@ from backplane.config.nodes import FAILED, Node
 from backplane.config.problems import Collector, describe
 from backplane.config.rules import path_rule
 from backplane.config.sections import Section, read_text
+from backplane.config.sidecarvalues import (
+    CommandConfig,
+    HttpConfig,
+    LevelConfig,
+    ProcessConfig,
+    SidecarConfig,
+)
 
-__all__ = [
-    "LEVELS",
-    "MAX_TIMEOUT",
-    "SIGNALS",
-    "CommandConfig",
-    "HttpConfig",
-    "LevelConfig",
-    "ProcessConfig",
-    "SidecarConfig",
-    "SidecarReader",
-]
+__all__ = ["LEVELS", "MAX_TIMEOUT", "SIGNALS", "SidecarReader"]
 
 MAX_TIMEOUT: Final = 6.0
 """Longest time limit of a command, in seconds: its caller hears of it before the agent's
@@ -38,85 +34,13 @@ own deadline of 8.75 s, with the time that killing may take."""
 SIGNALS: Final = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL")
 
 LEVELS: Final = ("debug", "info", "warn", "critical")
+"""Words for the level, unless others are given."""
 
 PLACE: Final = "{level}"
 """Stands in an argument for the level's word."""
 
 # Python's `re` is good enough here: the pattern is ours and linear.
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-
-
-@attrs.frozen
-class CommandConfig:
-    """A program and its arguments, and the seconds that it may take."""
-
-    argv: tuple[str, ...]
-    timeout: float = 5.0
-
-
-@attrs.frozen
-class HttpConfig:
-    """An address that is asked for the health, and the seconds that it may take."""
-
-    url: str
-    timeout: float = 5.0
-
-
-@attrs.frozen
-class LevelConfig:
-    """The log level.
-
-    :ivar change: sets it; ``{level}`` stands for the level's word.
-    :ivar get: prints it; ``None`` when only what was set is known.
-    :ivar words: the process's own words, by ours.
-    """
-
-    change: CommandConfig
-    get: CommandConfig | None = None
-    words: Mapping[str, str] = attrs.field(factory=dict)
-
-
-@attrs.frozen(kw_only=True)
-class ProcessConfig:
-    """The process: one that a pid file names, or one that is started as a child.
-
-    :ivar pidfile: absolute; ``None`` for a child.
-    :ivar run: program and arguments of the child.
-    :ivar restart: whether a child that ends is started again.
-    :ivar signal: ends the child when the sidecar stops.
-    :ivar patience: seconds after which it is killed.
-    """
-
-    pidfile: str | None = None
-    run: tuple[str, ...] = ()
-    restart: bool = False
-    signal: str = "TERM"
-    patience: float = 10.0
-
-
-@attrs.frozen(kw_only=True)
-class SidecarConfig:
-    """An outside process as a provider of the management interfaces; ``None``: no such part.
-
-    :ivar folder: where commands and child run.
-    :ivar environment: what is added to theirs.
-    :ivar version: text, or a command that prints it.
-    :ivar facts: file.
-    :ivar paused: a command that says whether it is paused.
-    :ivar shutdown: a signal's name, or a command.
-    """
-
-    folder: str
-    environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    version: str | CommandConfig | None = None
-    facts: str | None = None
-    health: CommandConfig | HttpConfig | None = None
-    pause: CommandConfig | None = None
-    resume: CommandConfig | None = None
-    paused: CommandConfig | None = None
-    loglevel: LevelConfig | None = None
-    shutdown: str | CommandConfig | None = None
-    process: ProcessConfig | None = None
 
 
 class SidecarReader:

@@ -140,7 +140,10 @@ class _Attempts:
         self._over = True
         self._stop_timer()
         if self._resolution is not None:
-            self._resolution.cancel()
+            try:
+                self._resolution.cancel()
+            except NotImplementedError:
+                pass  # Twisted's own resolver cannot; what it still says is not heard
         for attempt in list(self._pending):
             attempt.cancel()
         self.result.callback(result)

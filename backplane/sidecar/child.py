@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from backplane.config.sidecar import ProcessConfig
+from backplane.config.sidecarvalues import ProcessConfig
 from backplane.sidecar.errors import ProcessError
 from backplane.sidecar.group import how_it_ended
 from backplane.sidecar.lines import Lines

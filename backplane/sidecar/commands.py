@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from backplane.config.sidecar import CommandConfig
+from backplane.config.sidecarvalues import CommandConfig
 from backplane.sidecar.answers import shown
 from backplane.sidecar.errors import CommandError
 from backplane.sidecar.group import how_it_ended

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from zope.interface import alsoProvides
 
-from backplane.config.sidecar import CommandConfig, HttpConfig, SidecarConfig
+from backplane.config.sidecarvalues import CommandConfig, HttpConfig, SidecarConfig
 from backplane.errors import ConfigError
 from backplane.interfaces import (
     IHealthCheckable,

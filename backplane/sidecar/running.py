@@ -63,7 +63,7 @@ class Running:
         if descriptor is None:
             self._looking = reactor.callLater(POLL, self._look)
         else:
-            self._watch = _Watch(reactor, descriptor, self._over)
+            self._watch = _Watch(reactor, descriptor, self._look_soon)
             self._watch.startReading()
 
     def signal_group(self, number: int) -> None:
@@ -80,10 +80,23 @@ class Running:
             if pipe.connected:
                 (pipe.startReading if wanted else pipe.stopReading)()
 
+    def _look_soon(self) -> None:
+        """Look when the reactor has done all that it was woken for.
+
+        What is closed and opened in between would get what was meant for another
+        descriptor of the same number.
+        """
+        assert self._watch is not None
+        self._watch.stopReading()
+        if self._looking is None:
+            self._looking = self._reactor.callLater(0, self._look)
+
     def _look(self) -> None:
         self._looking = None
         if self.group.has_ended():
             self._over()
+        elif self._watch is not None:
+            self._watch.startReading()
         else:
             self._looking = self._reactor.callLater(POLL, self._look)
 
@@ -108,7 +121,11 @@ def _descriptor(pid: int) -> int | None:
 
 
 class _Descriptor(FileDescriptor):
-    """A file descriptor that the reactor watches until it is closed."""
+    """A file descriptor that the reactor watches until it is closed.
+
+    What wakes it may have been meant for another one that had its number a moment
+    ago, so it is looked at before it is believed.
+    """
 
     def __init__(self, reactor: Any, descriptor: int) -> None:
         super().__init__(reactor)
@@ -123,14 +140,6 @@ class _Descriptor(FileDescriptor):
         if self.connected:
             self.connected = False
             self.stopReading()
-            self._release()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """See :class:`twisted.internet.interfaces.IReadDescriptor`."""
-        self.close()
-
-    def _release(self) -> None:
-        """Close the descriptor, where it is ours."""
 
 
 class _Pipe(_Descriptor):
@@ -143,6 +152,13 @@ class _Pipe(_Descriptor):
     def doRead(self) -> Any:
         """Take one piece."""
         return fdesc.readFromFD(self._descriptor, self._received)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Go on, unless the end is here; see :class:`IReadDescriptor`."""
+        if self.connected and fdesc.readFromFD(self._descriptor, self._received) is None:
+            self.startReading()
+        else:
+            self.close()
 
     def drain(self) -> None:
         """Take what is there."""
@@ -159,15 +175,23 @@ class _Pipe(_Descriptor):
 
 
 class _Watch(_Descriptor):
-    """Tells of the end of a process."""
+    """Tells of the end of a process, or of nothing."""
 
-    def __init__(self, reactor: Any, descriptor: int, over: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, descriptor: int, woken: Callable[[], None]) -> None:
         super().__init__(reactor, descriptor)
-        self._over = over
+        self._woken = woken
 
     def doRead(self) -> None:
-        """The process has ended."""
-        self._over()
+        """The process has ended, it seems."""
+        self._woken()
 
-    def _release(self) -> None:
-        os.close(self._descriptor)
+    def connectionLost(self, reason: Failure) -> None:
+        """So it is here; see :class:`IReadDescriptor`."""
+        if self.connected:
+            self._woken()
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self.connected:
+            super().close()
+            os.close(self._descriptor)

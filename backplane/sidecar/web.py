@@ -27,7 +27,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from backplane._version import __version__
-from backplane.config.sidecar import HttpConfig
+from backplane.config.sidecarvalues import HttpConfig
 from backplane.logs import printable
 from backplane.sidecar.errors import CommandError
 

@@ -43,4 +43,4 @@ if __name__ == "__main__":
     app = web.Application()
     app.cleanup_ctx.append(managed)
     app.router.add_post("/", order)
-    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]) if sys.argv[1:] else 8080)
+    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]) if sys.argv[1:] else 8000)

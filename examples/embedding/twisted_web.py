@@ -38,7 +38,7 @@ class Orders(resource.Resource):
         return b"sold\n"
 
 
-port = endpoints.serverFromString(reactor, os.environ.get("LISTEN", "tcp:8080"))
+port = endpoints.serverFromString(reactor, os.environ.get("LISTEN", "tcp:8000"))
 management.provide(shop)
 management.provide(internet.StreamServerEndpointService(port, server.Site(Orders())))
 application = service.Application("shop")

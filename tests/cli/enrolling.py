@@ -15,8 +15,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from backplane.cli import enroll as module
-from backplane.cli.commands import Fault
 from backplane.cli.console import Console
+from backplane.cli.faults import Fault
 from backplane.client.enrolment import Enrolled, Enrolment, Watcher
 from backplane.client.puppetca import PuppetAuthority
 from backplane.security.ssldir import SSLDir

@@ -8,8 +8,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from backplane.cli.commands import Execution, Fault
+from backplane.cli.commands import Execution
 from backplane.cli.console import Console
+from backplane.cli.faults import Fault
 from backplane.client.accounting import ExitCode
 from backplane.client.jobs import make_job
 from backplane.client.run import Operator

@@ -12,8 +12,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.cli import enroll as module
-from backplane.cli.commands import Fault
 from backplane.cli.enroll import enroll_command
+from backplane.cli.faults import Fault
 from backplane.cli.main import main
 from backplane.client.accounting import ExitCode
 from tests.cli.enrolling import EnrolCase

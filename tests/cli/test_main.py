@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from backplane import __version__
 from backplane.cli import main as module
 from backplane.cli import setup
-from backplane.cli.commands import ACTIONS
+from backplane.cli.faults import ACTIONS
 from backplane.client.accounting import ExitCode
 from backplane.client.jobs import Job, make_job
 

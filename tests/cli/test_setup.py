@@ -8,7 +8,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.cli import setup
-from backplane.cli.commands import Fault
+from backplane.cli.faults import Fault
 from backplane.client.accounting import ExitCode
 from backplane.client.credentials import Credentials
 from backplane.config.client import ClientConfig

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -29,6 +30,9 @@ EXAMPLES: Final = ROOT / "examples" / "embedding"
 
 PATIENCE: Final = 60.0
 """Seconds after which something that should have happened counts as failed."""
+
+FAREWELLS: Final = "choria.lifecycle.event.shutdown.>"
+"""Where services say that they stop."""
 
 FOREVER: Final = 3600.0
 """Seconds that a health check takes which does not return within a test."""
@@ -69,8 +73,15 @@ class Subscriber:
     def _send(self, text: str) -> None:
         self._socket.sendall(f"{text}\r\n".encode())
 
-    def next(self) -> tuple[str, str]:
-        """Wait for the next item; return who published it, and what."""
+    def item(self) -> tuple[str, str]:
+        """Wait for the next published item; return whose it is, and what it says."""
+        secure = v1.decode_secure_request(v1.decode_transport(self.next()).data)
+        request = v1.decode_request(secure.message)
+        assert isinstance(request.message, str)
+        return request.sender_id, request.message
+
+    def next(self) -> bytes:
+        """Wait for the next message."""
         while True:
             words = self._file.readline().split()
             if not words:
@@ -78,11 +89,7 @@ class Subscriber:
             if words[0] == b"PING":
                 self._send("PONG")
             elif words[0] == b"MSG":
-                payload = self._file.read(int(words[-1]) + 2)[:-2]
-                secure = v1.decode_secure_request(v1.decode_transport(payload).data)
-                request = v1.decode_request(secure.message)
-                assert isinstance(request.message, str)
-                return request.sender_id, request.message
+                return self._file.read(int(words[-1]) + 2)[:-2]
 
     def __enter__(self) -> Subscriber:
         return self
@@ -138,7 +145,6 @@ class HostCase(SynchronousTestCase):
     instances = 1
     web = True
     debug_line = "DEBUG:shop:order"
-    stop_signal: int = signal.SIGTERM
     stop_code = 0
 
     def setUp(self) -> None:
@@ -157,6 +163,13 @@ class HostCase(SynchronousTestCase):
 
     def start(self, **environ: str) -> None:
         """Start the host, and wait until operators reach all of its instances."""
+        self.launch(**environ)
+        wait(self.up, f"{self.instances} instances\n", self.host.text)
+        if self.web:
+            wait(lambda: post(self.port) == 200, "an open shop\n", self.host.text)
+
+    def launch(self, **environ: str) -> None:
+        """Start the host; it may not be there yet."""
         log = self.fleet.folder / "host.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -174,14 +187,19 @@ class HostCase(SynchronousTestCase):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         self.host = Service(process, log)
         self.fleet.services.append(self.host)
-        wait(self._up, f"{self.instances} instances\n", self.host.text)
-        if self.web:
-            wait(lambda: post(self.port) == 200, "an open shop\n", self.host.text)
+        self.addCleanup(self._end)
 
-    def _up(self) -> bool:
+    def _end(self) -> None:
+        """End a host that a test has left running, with its workers."""
+        if self.host.process.poll() is None:
+            os.killpg(self.host.process.pid, signal.SIGTERM)
+
+    def up(self) -> bool:
+        """Say whether operators reach all instances; fail when the host has ended."""
         if self.host.process.poll() is not None:
             raise AssertionError(f"the host has ended:\n{self.host.text()}")
         outcome = self.ask("ping", expect=None, discovery_timeout=0.5)
@@ -212,13 +230,21 @@ class HostCase(SynchronousTestCase):
         return [answer.reply.data["facts"]["orders"] for answer in answers]
 
     def stop(self) -> None:
-        """Let the host stop; it ends as it should, and so does each connection."""
+        """Let the host stop, as its kind is stopped; it ends in order."""
         self.assertEqual(self.broker.connected(self.names), self.names)
-        self.host.process.send_signal(self.stop_signal)
-        code = self.host.process.wait(PATIENCE)
-        text = self.host.text()
-        self.assertEqual(code, self.stop_code, text)
-        self.assertNotIn("Traceback", text)
+        self.leave(lambda: self.host.process.send_signal(signal.SIGTERM))
+
+    def leave(self, act: Callable[[], object]) -> None:
+        """Each instance says goodbye, the host ends as it should, the broker lets them go.
+
+        :param act: what makes it end.
+        """
+        with Subscriber(self.fleet.server.port, FAREWELLS) as subscriber:
+            act()
+            heard: set[str] = set()
+            while heard != self.names:
+                heard.add(json.loads(subscriber.next())["identity"])
+        self.ended_well()
         wait(
             lambda: len(self.broker.farewells(self.names)) == self.instances,
             "the end of each connection",
@@ -226,3 +252,10 @@ class HostCase(SynchronousTestCase):
         self.assertEqual(self.broker.connected(self.names), set())
         reasons = set(self.broker.farewells(self.names).values())
         self.assertEqual(reasons, {"Client Closed"})
+
+    def ended_well(self) -> None:
+        """The host ends, with the right code and nothing to complain about."""
+        code = self.host.process.wait(PATIENCE)
+        text = self.host.text()
+        self.assertEqual(code, self.stop_code, text)
+        self.assertNotIn("Traceback", text)

@@ -3,14 +3,17 @@ and stopped as such hosts are."""
 
 from __future__ import annotations
 
+import json
 import signal
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.embedding.hosts import EXAMPLES, FOREVER, HostCase, Subscriber, post
+from tests.embedding.hosts import EXAMPLES, FAREWELLS, FOREVER, HostCase, Subscriber, post
+from tests.examples.pages import ROOT, read
 from tests.integration.fleet import wait
 
+PAGE = ROOT / "docs" / "embedding.rst"
 SUBJECT = "shop_backplane.broadcast.agent.registration"
 
 
@@ -47,7 +50,7 @@ class Life:
             heard: set[str] = set()
             while heard != self.names:
                 self.work()
-                sender, text = subscriber.next()
+                sender, text = subscriber.item()
                 self.assertRegex(text, r"^order \d+$")
                 heard.add(sender)
 
@@ -74,6 +77,23 @@ class Life:
         self.assertEqual({each["paused"] for each in self.data("resume")}, {False})
         self.busy()
         self.stop()
+
+
+class Served(Life):
+    """What holds for each host that serves; mixed into its case."""
+
+    def test_no_broker(self: Any) -> None:
+        """It starts, works and stops without a broker; when there is one, it is managed."""
+        self.fleet.server.stop()
+        self.launch()
+        wait(lambda: post(self.port) == 200, "an open shop\n", self.host.text)
+        self.fleet.server.start()
+        self.fleet.server.wait_ready()
+        wait(self.up, f"{self.instances} instances\n", self.host.text)
+        self.fleet.server.stop()
+        self.assertEqual(post(self.port), 200)
+        self.host.process.terminate()
+        self.ended_well()
 
 
 class WebCase(HostCase):
@@ -122,7 +142,7 @@ class LoopCase(HostCase):
         wait(grown, "work", lambda: str((before, self.orders())))
 
 
-class FastapiTests(Life, WebCase):
+class FastapiTests(Served, WebCase):
     """FastAPI under uvicorn, which ends by the signal that stopped it."""
 
     packages: tuple[str, ...] = ("fastapi", "uvicorn")
@@ -141,7 +161,7 @@ class FastapiUvloopTests(FastapiTests):
         return [*super().command(), "--loop", "uvloop"]
 
 
-class AiohttpTests(Life, WebCase):
+class AiohttpTests(Served, WebCase):
     """aiohttp."""
 
     packages: tuple[str, ...] = ("aiohttp",)
@@ -150,7 +170,7 @@ class AiohttpTests(Life, WebCase):
         return ["aiohttp_app.py", str(self.port)]
 
 
-class FlaskTests(Life, WebCase):
+class FlaskTests(Served, WebCase):
     """Flask under gunicorn with two workers, each of which loads the application."""
 
     packages: tuple[str, ...] = ("flask", "gunicorn")
@@ -169,7 +189,7 @@ class FlaskPreloadTests(FlaskTests):
         return [*super().command(), "--preload"]
 
 
-class DjangoTests(Life, WebCase):
+class DjangoTests(Served, WebCase):
     """Django's development server as a single process."""
 
     packages: tuple[str, ...] = ("django",)
@@ -184,6 +204,13 @@ class ScriptTests(Life, LoopCase):
     def command(self) -> list[str]:
         return ["script.py"]
 
+    def test_shutdown(self) -> None:
+        """Operators end it; that is no failure."""
+        self.start()
+        ran = []
+        self.leave(lambda: ran.append(self.fleet.cli("shop", "shutdown", "--expect", "1")))
+        self.assertEqual(ran[0].code, 0, ran[0].out + ran[0].err)
+
 
 class PreforkTests(Life, LoopCase):
     """Two forked workers."""
@@ -194,7 +221,32 @@ class PreforkTests(Life, LoopCase):
         return ["prefork.py"]
 
 
-class TwistedTests(Life, WebCase):
+class PoolTests(HostCase):
+    """The pool of the manual."""
+
+    instances = 2
+    web = False
+
+    def command(self) -> list[str]:
+        (text,) = [block.text for block in read(PAGE).blocks if block.name == "pool.py"]
+        return [str(self.fleet.write("pool.py", text))]
+
+    def test_pool(self) -> None:
+        """All work is done, both workers publish, and say goodbye at the end."""
+        with (
+            Subscriber(self.fleet.server.port, SUBJECT) as data,
+            Subscriber(self.fleet.server.port, FAREWELLS) as farewells,
+        ):
+            self.launch()
+            heard = [data.item() for _ in range(50)]
+            gone = {json.loads(farewells.next())["identity"] for _ in range(2)}
+        self.assertEqual({text for _, text in heard}, {f"order {number}" for number in range(50)})
+        self.assertEqual({sender for sender, _ in heard}, gone)
+        self.ended_well()
+        self.assertEqual(self.host.text().count("sold "), 50)
+
+
+class TwistedTests(Served, WebCase):
     """twisted.web under twistd, which ends by the signal that stopped it."""
 
     stop_code = -signal.SIGTERM

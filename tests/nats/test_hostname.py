@@ -164,3 +164,17 @@ class HostTests(SynchronousTestCase):
         self.assertTrue(self.reactor.connectors[0].cancelled)
         self.nothing_left()
         self.assertEqual(len(self.reactor.connectors), 1)
+
+    def test_cannot_be_cancelled(self) -> None:
+        """Twisted's own resolver cannot give a name up; that is its own affair."""
+
+        def cancel() -> None:
+            raise NotImplementedError
+
+        self.patch(self.reactor, "cancel", cancel)
+        connecting = self.connect()
+        connecting.cancel()
+        self.failureResultOf(connecting, CancelledError)
+        self.reactor.resolved("192.0.2.1")
+        self.assertEqual(self.reactor.connectors, [])
+        self.nothing_left()

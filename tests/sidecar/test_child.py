@@ -7,7 +7,7 @@ import signal
 
 from twisted.internet.task import deferLater
 
-from backplane.config.sidecar import ProcessConfig
+from backplane.config.sidecarvalues import ProcessConfig
 from backplane.sidecar import child as children
 from backplane.sidecar.child import Child
 from backplane.sidecar.errors import ProcessError

@@ -7,8 +7,11 @@ import signal
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
-from backplane.config.sidecar import CommandConfig
+from backplane.config.sidecarvalues import CommandConfig
 from backplane.sidecar import commands, running
 from backplane.sidecar.commands import MAX_OUTPUT, Commands, Outcome
 from backplane.sidecar.errors import CommandError
@@ -238,6 +241,38 @@ class HostileTests(CommandCase):
         await self.commands.stop()  # does not wait for ever
         self.end_all()
         await self.until(lambda: not self.commands._running, "its end after all")
+
+    async def test_one_after_another(self) -> None:
+        """What begins as soon as another ends is not taken for it: numbers are used again."""
+        for _ in range(30):
+            first = self.run_sh("echo $$ > outer; exec sleep 1000", timeout=0.1)
+            await self.refused(first)
+            outcome = await self.run_sh("echo one; sleep 0.01; head -c 300000 /dev/zero; echo two")
+            self.assertEqual((outcome.code, outcome.cut), (0, True))
+
+    async def test_woken_for_another(self) -> None:
+        """What the reactor tells of a descriptor that was another's is looked at first."""
+        done: Deferred[int | None] = Deferred()
+        pieces: list[bytes] = []
+        os.mkfifo(self.folder / "go")
+        made = Running(
+            self.reactor,
+            ["sh", "-c", "read x < go; head -c 300000 /dev/zero; exit 3"],
+            str(self.folder),
+            dict(os.environ),
+            lambda stream, data: pieces.append(data),
+            done.callback,
+        )
+        lost = Failure(ConnectionDone())
+        assert made._watch is not None
+        for descriptor in (*made._pipes, made._watch):
+            made._reactor.removeReader(descriptor)
+            descriptor.connectionLost(lost)
+        made._watch.doRead()
+        await deferLater(self.reactor, 0.1)
+        self.assertFalse(done.called)
+        (self.folder / "go").write_text("go\n")
+        self.assertEqual((await done, sum(map(len, pieces))), (3, 300_000))
 
     def test_poll_is_a_number(self) -> None:
         """Without help from the system an end is seen soon, and looking costs little."""

@@ -11,8 +11,8 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.config.service import LoadedConfig, load_file
-from backplane.config.sidecar import (
-    SIGNALS,
+from backplane.config.sidecar import SIGNALS
+from backplane.config.sidecarvalues import (
     CommandConfig,
     HttpConfig,
     LevelConfig,

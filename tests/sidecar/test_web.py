@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from backplane.config.sidecar import HttpConfig
+from backplane.config.sidecarvalues import HttpConfig
 from backplane.sidecar.errors import CommandError
 from backplane.sidecar.web import MAX_BODY, ask
 

@@ -7,6 +7,7 @@ The last line is ``N passed, N failed, N skipped``.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ def main(names: list[str]) -> int:
     # Programs that tests start find the package also where it is not installed.
     places = (str(root), os.environ.get("PYTHONPATH"))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Whoever runs us in the background ignores it, and programs that we start would, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     loader = TestLoader()
     suite: Any = TestSuite()
     for name in names or ["tests"]:

@@ -243,7 +243,7 @@ class HostCase(SynchronousTestCase):
             act()
             heard: set[str] = set()
             while heard != self.names:
-                heard.add(json.loads(subscriber.next())["identity"])
+                heard.add(json.loads(subscriber.next())["data"]["identity"])
         self.ended_well()
         wait(
             lambda: len(self.broker.farewells(self.names)) == self.instances,

@@ -239,7 +239,7 @@ class PoolTests(HostCase):
         ):
             self.launch()
             heard = [data.item() for _ in range(50)]
-            gone = {json.loads(farewells.next())["identity"] for _ in range(2)}
+            gone = {json.loads(farewells.next())["data"]["identity"] for _ in range(2)}
         self.assertEqual({text for _, text in heard}, {f"order {number}" for number in range(50)})
         self.assertEqual({sender for sender, _ in heard}, gone)
         self.ended_well()

@@ -156,8 +156,11 @@ class AsyncManagement:
 
     def forked(self) -> None:
         """See :class:`backplane.forks.Embedded`."""
+        if self._reactor is None:
+            return
         self._reactor = None
         self._management.abandon()
+        forks.tell(self._pid)
 
     def _here(self) -> HostedReactor:
         forks.check(self._pid)

@@ -15,10 +15,11 @@ from typing import Any, Final, Protocol
 from twisted.logger import Logger
 
 from backplane.errors import StateError
+from backplane.stdlog import StandardLog
 
 __all__ = ["Embedded", "ForkedError", "check", "watch"]
 
-_log = Logger(namespace="backplane.forks")
+_log = Logger(namespace="backplane.forks", observer=StandardLog())
 
 HOOKS: Final = (
     "start it after the fork: in gunicorn's post_fork, uWSGI's @postfork, Celery's "
@@ -59,6 +60,19 @@ def check(pid: int) -> None:
     """
     if os.getpid() != pid:
         raise ForkedError(f"the management was started in process {pid}, before the fork; {HOOKS}")
+
+
+def tell(pid: int) -> None:
+    """Say in the log that this process has no management, so that nobody has to find out.
+
+    :param pid: of the process that has one.
+    """
+    _log.warn(
+        "process {own} was forked from {pid}, whose management does not manage it; {hooks}",
+        own=os.getpid(),
+        pid=pid,
+        hooks=HOOKS,
+    )
 
 
 def _in_child() -> None:

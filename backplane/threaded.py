@@ -51,7 +51,7 @@ def start_in_thread(
     :param calls: how their methods are called.
     :param after_fork: what a child process does that is forked later: ``error`` lets every
         call raise :class:`~backplane.forks.ForkedError`; ``start`` starts one of its own,
-        whose identity has the process id appended unless the configuration has an ``instance``.
+        whose identity has the process id appended unless ``${PID}`` stands in it.
     :param options: further ones of :class:`~backplane.service.Management`.
     :raises ConfigError: when the configuration has mistakes, with all of them.
     :raises OSError, AuditError, StateError: when it cannot be started.
@@ -197,9 +197,11 @@ class ThreadedManagement:
         atexit.unregister(self._at_exit)
         reactor.abandon()
         self._management.abandon()
-        if self._after_fork == "start":
+        if self._after_fork == "error":
+            forks.tell(self._pid)
+        else:
             self._pid = os.getpid()
-            self._management = self._make(_own(self._config))
+            self._management = self._make(_own(self._config, self._management.config))
             self.start()
 
     def _at_exit(self) -> None:
@@ -213,11 +215,13 @@ class ThreadedManagement:
         return self._reactor.call(function, *args, timeout=timeout)
 
 
-def _own(config: object) -> object:
+def _own(given: object, config: ServiceConfig) -> object:
     """Return a configuration in which this process has an identity of its own."""
-    pid = str(os.getpid())
-    if isinstance(config, ServiceConfig):
-        return attrs.evolve(config, identity=f"{config.identity}-{pid}")
-    if isinstance(config, Mapping):
-        return {"instance": pid, **config}
-    return config
+    if isinstance(given, Mapping) and any(
+        "${PID}" in str(given.get(name)) for name in ("identity", "instance")
+    ):
+        return given
+    tls = config.tls
+    if tls is not None:  # the name in the certificate stays what it was
+        tls = attrs.evolve(tls, identity=tls.identity or config.identity)
+    return attrs.evolve(config, identity=f"{config.identity}-{os.getpid()}", tls=tls)

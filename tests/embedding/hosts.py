@@ -114,6 +114,7 @@ class Broker:
 
     def __init__(self, fleet: Fleet) -> None:
         (ports,) = fleet.server.folder.glob("*.ports")
+        wait(lambda: ports.read_text().rstrip().endswith("}"), "the whole ports file")
         (self._url,) = json.loads(ports.read_text())["monitoring"]
 
     def _connections(self, state: str) -> list[dict[str, Any]]:
@@ -150,7 +151,7 @@ class HostCase(SynchronousTestCase):
     def setUp(self) -> None:
         for name in self.packages:
             if importlib.util.find_spec(name) is None:
-                self.fail(f"{name} is not installed; it comes with: pip install -e .[test]")
+                self.fail(f"{name} is not installed: pip install 'choria-backplane[hosts]'")
         self.fleet = Fleet(Broker.CONFIG)
         self.addCleanup(self.fleet.close)
         self.broker = Broker(self.fleet)
@@ -177,6 +178,8 @@ class HostCase(SynchronousTestCase):
                 cwd=EXAMPLES,
                 env={
                     **os.environ,
+                    "HOME": str(self.fleet.folder),
+                    "XDG_RUNTIME_DIR": str(self.fleet.folder),
                     "PYTHONPATH": str(ROOT),
                     "PYTHONDONTWRITEBYTECODE": "1",
                     "PYTHONUNBUFFERED": "1",

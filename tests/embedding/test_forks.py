@@ -7,6 +7,8 @@ import os
 from tests.embedding.process import ProgramCase
 
 FORK = """
+logging.disable(logging.CRITICAL)
+
 def child(work):
     # The child says what it finds on standard output, and ends without ado.
     sys.stdout.flush()
@@ -123,6 +125,58 @@ no_reactor()
 """
         )
         self.assertEqual(out, "child done\n" * 3)
+
+    def test_told(self) -> None:
+        """One line of the log says that the child is not managed, and what to do."""
+        done = self.run_program(
+            FORK
+            + """
+logging.disable(logging.NOTSET)
+logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+management = start_in_thread(config, RecordingApplication())
+assert child(lambda: None) == 0
+assert management.stop()
+"""
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(
+            done.stderr,
+            r"\AWARNING backplane\.forks process \d+ was forked from \d+, whose management "
+            r"does not manage it; start it after the fork: in gunicorn's post_fork.*\n\Z",
+        )
+
+    def test_identity(self) -> None:
+        """A child's own identity, in whatever form the configuration was given."""
+        self.config["loglevel"] = "critical"
+        self.succeed(
+            FORK
+            + """
+import backplane
+
+def try_with(given, wanted):
+    management = start_in_thread(given, RecordingApplication(), after_fork="start")
+
+    def work():
+        identity = management._management.config.identity
+        assert identity == wanted(), (identity, wanted())
+        assert management.stop()
+
+    assert child(work) == 0
+    assert management.stop()
+
+class Provider:
+    name, brokers, identity = "app", config["brokers"], "host1.example.net"
+    logfile = loglevel = tls = auth = None
+
+host = "host1.example.net"
+try_with(config, lambda: f"{host}-{os.getpid()}")
+try_with({**config, "instance": "a"}, lambda: f"{host}-a-{os.getpid()}")
+try_with({**config, "instance": "${PID}"}, lambda: f"{host}-{os.getpid()}")
+try_with(backplane.StandardConfiguration(**{**config, "auth": backplane.StandardConfiguration(
+    name="x", brokers=[]).auth}), lambda: f"{host}-{os.getpid()}")
+try_with(Provider(), lambda: f"{host}-{os.getpid()}")
+"""
+        )
 
     def test_after_stop(self) -> None:
         """A fork after the stop, or of one that was never started, is nothing."""

@@ -178,7 +178,7 @@ class FlaskTests(Served, WebCase):
 
     def command(self) -> list[str]:
         bind = f"127.0.0.1:{self.port}"
-        hooks = ["-c", "gunicorn_hooks.py", "--no-control-socket"]
+        hooks = ["-c", "gunicorn_hooks.py"]
         return ["-m", "gunicorn", *hooks, "-w", "2", "-b", bind, "flask_app:app"]
 
 

@@ -20,10 +20,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
-from backplane.client.weblink import MAX_TOLD, Body, Link, causes, of_server
+from backplane.client.weblink import MAX_TOLD, Body, Link, of_server
 from backplane.errors import RemoteError
 from backplane.security.servernames import address_of
 from backplane.security.tls import BrokerSecurity, BrokerTLS
+from backplane.webcounted import causes
 
 __all__ = [
     "DEFAULT_PORT",

@@ -13,13 +13,14 @@ __all__ = ["open_regular"]
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def open_regular(path: str) -> BinaryIO:
+def open_regular(path: str, *, links: bool = True) -> BinaryIO:
     """Open a regular file for reading.
 
+    :param links: whether it may be a symbolic link.
     :raises OSError: when it cannot be read, or is anything else.
     :raises ValueError: when no file can have that name.
     """
-    descriptor = os.open(path, _FLAGS)
+    descriptor = os.open(path, _FLAGS if links else _FLAGS | getattr(os, "O_NOFOLLOW", 0))
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
-from typing import Final
 
+from backplane.security.regular import open_regular
 from backplane.sidecar.errors import SidecarError
 
 __all__ = ["read_regular"]
-
-_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 def read_regular(path: str, limit: int, *, links: bool = True) -> tuple[bytes, os.stat_result]:
@@ -24,22 +21,15 @@ def read_regular(path: str, limit: int, *, links: bool = True) -> tuple[bytes, o
         us wait) or is larger.
     """
     try:
-        # Without waiting for a writer, where it is a pipe.
-        descriptor = os.open(path, _FLAGS if links else _FLAGS | os.O_NOFOLLOW)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise SidecarError(f"{path} is no regular file")
-            data = b""
-            while len(data) <= limit:
-                piece = os.read(descriptor, limit + 1 - len(data))
-                if not piece:
-                    return data, status
-                data += piece
-        finally:
-            os.close(descriptor)
+        with open_regular(path, links=links) as file:
+            status = os.fstat(file.fileno())
+            data = file.read(limit + 1)
     except OSError as error:
         if error.errno == errno.ELOOP and not links:
             raise SidecarError(f"{path} is a symbolic link") from None
+        if error.errno in (errno.EINVAL, errno.EISDIR):
+            raise SidecarError(f"{path} is no regular file") from None
         raise SidecarError(f"{path} cannot be read: {error.strerror}") from None
-    raise SidecarError(f"{path} has more than {limit} bytes")
+    if len(data) > limit:
+        raise SidecarError(f"{path} has more than {limit} bytes")
+    return data, status

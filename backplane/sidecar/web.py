@@ -1,13 +1,9 @@
-"""One question to a web server of the outside process, within its bounds.
-
-Twisted's agent bounds neither headers nor bodies, so what comes is counted below
-it, and a connection that brings too much is cut.
-"""
+"""One question to a web server of the outside process, within its bounds."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import (
@@ -18,7 +14,6 @@ from twisted.internet.endpoints import (
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone
 from twisted.web.http import PotentialDataLoss
@@ -30,6 +25,7 @@ from backplane._version import __version__
 from backplane.config.sidecarvalues import HttpConfig
 from backplane.logs import printable
 from backplane.sidecar.errors import CommandError
+from backplane.webcounted import CountedLink, causes
 
 __all__ = ["ask"]
 
@@ -59,7 +55,7 @@ async def ask(reactor: Any, http: HttpConfig) -> tuple[int, bytes]:
         link.check()
         return answered
     except Exception as error:
-        if not link.expired and any(isinstance(each, CancelledError) for each in _causes(error)):
+        if not link.expired and any(isinstance(each, CancelledError) for each in causes(error)):
             raise CancelledError from None
         raise CommandError(f"health: {http.url} {link.explain(error)}") from None
     finally:
@@ -94,15 +90,14 @@ class _Body(Protocol):
 
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
-class _Link:
+class _Link(CountedLink):
     """The connection of one question, and how much may come on it."""
 
     def __init__(self, reactor: Any, timeout: float) -> None:
+        super().__init__(MAX_BODY + MAX_HEAD)
         self._reactor = reactor
         self._timeout = timeout
-        self._left = MAX_BODY + MAX_HEAD
         self._uri: Any = None
-        self._protocols: list[ProtocolWrapper] = []
         self.expired = False
 
     def endpointForURI(self, uri: Any) -> _Link:
@@ -120,24 +115,7 @@ class _Link:
         elif host.replace(".", "").isdigit():
             kind = TCP4ClientEndpoint
         endpoint = kind(self._reactor, host, port, self._timeout)
-        connecting: Deferred[Any] = endpoint.connect(_Counting(protocolFactory, self))
-
-        def connected(wrapper: ProtocolWrapper) -> IProtocol:
-            self._protocols.append(wrapper)
-            return wrapper.wrappedProtocol
-
-        return connecting.addCallback(connected)
-
-    def spend(self, size: int) -> bool:
-        """Take note that so many bytes came; return whether they may."""
-        self._left -= size
-        return self._left >= 0
-
-    def abort(self) -> None:
-        """Close the connection at once, if it is open."""
-        for protocol in self._protocols:
-            if protocol.transport is not None:
-                protocol.transport.abortConnection()  # type: ignore[attr-defined]
+        return self.open(endpoint, protocolFactory)
 
     def expire(self, answer: Deferred[Any]) -> None:
         """The time is over."""
@@ -146,59 +124,20 @@ class _Link:
 
     def check(self) -> None:
         """:raises CommandError: when the answer was cut, though it may look whole."""
-        if self._left < 0:
+        if self.exceeded:
             raise CommandError("was cut")
 
     def explain(self, error: Exception) -> str:
         """Say in plain words why there is no answer."""
-        if self._left < 0:
+        if self.exceeded:
             return f"sends more than {MAX_BODY} bytes"
         if self.expired:
             return f"did not answer within {self._timeout:g} s"
-        causes = _causes(error)
-        cause = causes[-1]
+        found = causes(error)
+        cause = found[-1]
         if isinstance(cause, ConnectError) and isinstance(cause.osError, int):
             return f"cannot be reached: {os.strerror(cause.osError)}"
-        if any(isinstance(each, ConnectionDone | ConnectionLost) for each in causes):
+        if any(isinstance(each, ConnectionDone | ConnectionLost) for each in found):
             return "closed the connection before it had answered"
         text = printable(" ".join(str(cause).split()), 200).rstrip(".")
         return f"gave no answer: {text or type(cause).__name__}"
-
-
-def _causes(error: Exception) -> list[BaseException]:
-    """Return an error, and what it was made of."""
-    found: list[BaseException] = [error]
-    for one in found:
-        reasons = getattr(one, "reasons", None)
-        if isinstance(reasons, list):
-            found += [each.value for each in reasons if isinstance(each, Failure) and each.value]
-    return found
-
-
-class _Counted(ProtocolWrapper):
-    """Hands on what comes, as long as it may."""
-
-    factory: _Counting
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.factory.link.spend(len(data)):
-            super().dataReceived(data)
-        else:
-            self.transport.abortConnection()  # type: ignore[union-attr]
-
-
-if TYPE_CHECKING:
-    _Wrapping = WrappingFactory[_Counted]
-else:  # older Twisteds have no parameter there
-    _Wrapping = WrappingFactory
-
-
-class _Counting(_Wrapping):
-    """Makes protocols that count."""
-
-    noisy = False
-    protocol = _Counted
-
-    def __init__(self, inner: IProtocolFactory, link: _Link) -> None:
-        super().__init__(inner)
-        self.link = link

@@ -15,6 +15,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, Final, NoReturn
 
+from backplane.choria.exactjson import read_exactly, write_exactly
 from backplane.errors import DecodeError
 
 __all__ = [
@@ -74,6 +75,32 @@ def parse_object(
     """
     if len(document) > max_size:
         raise DecodeError("too_large", layer, f"{len(document)} bytes, more than {max_size}")
+    value = _read_quickly(document, max_values)
+    if value is None:
+        value = _read_carefully(document, layer, max_values)
+    if not isinstance(value, dict):
+        raise DecodeError("not_object", layer, "not a JSON object")
+    if known:
+        check_keys(value, layer, known)
+    return value
+
+
+def _read_quickly(document: str | bytes, max_values: int) -> Any:
+    """Return the value of a document that keeps all bounds, or ``None`` to be careful."""
+    if isinstance(document, str):
+        try:
+            document = document.encode("utf-8")
+        except UnicodeEncodeError:
+            return None
+    openers = document.count(b"{") + document.count(b"[")
+    if openers > MAX_DEPTH or (
+        len(document) > max_values and openers + document.count(b",") > max_values
+    ):
+        return None
+    return read_exactly(document)
+
+
+def _read_carefully(document: str | bytes, layer: str, max_values: int) -> Any:
     if isinstance(document, bytes):
         try:
             document = document.decode("utf-8")
@@ -81,18 +108,13 @@ def parse_object(
             raise DecodeError("not_utf8", layer, f"not UTF-8 at byte {error.start}") from None
     _check_structure(document, layer, max_values)
     try:
-        value = _read(document)
+        return _read(document)
     except _Refused as error:
         raise DecodeError(error.reason, layer, error.detail) from None
     except ValueError as error:
         raise DecodeError("not_json", layer, f"not JSON: {error}") from None
     except RecursionError:
         raise DecodeError("too_deep", layer, f"more than {MAX_DEPTH} levels") from None
-    if not isinstance(value, dict):
-        raise DecodeError("not_object", layer, "not a JSON object")
-    if known:
-        check_keys(value, layer, known)
-    return value
 
 
 class _Refused(Exception):
@@ -157,13 +179,6 @@ def check_keys(value: Mapping[str, Any], layer: str, known: Collection[str]) -> 
 
 
 def _check_structure(document: str, layer: str, max_values: int) -> None:
-    # Most documents keep the bounds even if all that their texts hold is counted, too;
-    # and no document has more values than characters.
-    openers = document.count("{") + document.count("[")
-    if openers <= MAX_DEPTH and (
-        len(document) <= max_values or openers + document.count(",") <= max_values
-    ):
-        return
     # Escapes go, then every second part between quotes is text; what is left is structure.
     plain = document.replace("\\\\", "").replace('\\"', "")
     structure = "".join(plain.split('"')[::2])
@@ -256,9 +271,10 @@ def dumps(value: object) -> str:
     :raises TypeError: for a value that JSON cannot hold.
     :raises ValueError: for NaN, infinities and cycles.
     """
-    return _write(value)
+    document = write_exactly(value)
+    return _write(value) if document is None else document.decode()
 
 
 def quoted(text: str) -> str:
     """Return the JSON of a text."""
-    return json.encoder.encode_basestring_ascii(text)
+    return dumps(text)

@@ -194,11 +194,10 @@ class Admission:
             raise _Drop("ttl_too_long", f"time to live above the cap of {self._max_ttl} s")
         if ttl < MIN_TTL:
             raise _Drop("ttl_too_short", f"time to live {ttl} s, below {MIN_TTL} s")
-        caller = _quote(request.caller_id)
-        if time <= now - ttl:
-            raise _Drop("expired", f"from {caller}, made at {_quote(time)}, time to live {ttl} s")
-        if time >= now + ttl:
-            raise _Drop("future", f"from {caller}, made at {_quote(time)}, time to live {ttl} s")
+        if not now - ttl < time < now + ttl:
+            reason = "future" if time > now else "expired"
+            when = f"made at {_quote(time)}, time to live {ttl} s"
+            raise _Drop(reason, f"from {_quote(request.caller_id)}, {when}")
 
     def _check_collective(self, request: Request, subject: str) -> None:
         name = request.collective

@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from OpenSSL import crypto
 
 from backplane.errors import ConfigError, DecodeError, Problem
@@ -82,7 +82,7 @@ class Authorities:
         self.certificates: Sequence[x509.Certificate] = tuple(certificates)
         self.chains_built = 0
         self._lists = lists
-        self._read = {each: each for each in self.certificates}
+        self._read = {_der(each): each for each in self.certificates}
         self._bundles = _without_namesakes(self.certificates)
         for bundle in self._bundles:
             _store(bundle)  # what OpenSSL does not take should show now
@@ -178,9 +178,7 @@ class Authorities:
                 store.set_time(datetime.fromtimestamp(now, timezone.utc))
                 try:
                     context = crypto.X509StoreContext(store, leaf, others)
-                    above = [x.to_cryptography() for x in context.get_verified_chain()[1:]]
-                    # As the objects whose extensions were read already.
-                    return [sent[0], *(self._read.get(each, each) for each in above)]
+                    return [sent[0], *map(self._known, context.get_verified_chain()[1:])]
                 except crypto.X509StoreContextError as error:
                     # Among namesakes the one whose signature fits says what is wrong.
                     if failed is None or failed.errors[0] == _SIGNATURE_FAILURE:
@@ -192,6 +190,11 @@ class Authorities:
             raise refused("bad_certificate", "the certificate cannot be read")
         raise _unverified(failed)
 
+    def _known(self, certificate: crypto.X509) -> x509.Certificate:
+        """Return a certificate as the object whose extensions were read already, if it is ours."""
+        found = self._read.get(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+        return certificate.to_cryptography() if found is None else found
+
     def warnings(self, now: float) -> tuple[str, ...]:
         """Return what to log about authorities and lists: expired, overdue, missing."""
         at = datetime.fromtimestamp(now, timezone.utc)
@@ -201,6 +204,10 @@ class Authorities:
             if each.not_valid_after_utc < at
         ]
         return (*texts, *(self._lists.warnings(now) if self._lists is not None else ()))
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
 
 
 def _forget_errors() -> None:

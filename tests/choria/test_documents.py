@@ -192,7 +192,7 @@ class BoundTests(RefusalCase):
             raise RecursionError
 
         self.patch(documents, "_read", deep)
-        self.refused("too_deep", parse_object, "{}", "layer")
+        self.refused("too_deep", parse_object, "{ }", "layer")
 
     def test_digits(self) -> None:
         """A number of 400 digits is read, one more is refused, a million as quickly."""
@@ -265,7 +265,10 @@ class FieldTests(RefusalCase):
         self.assertEqual(decode_base64(base64.encodebytes(data).decode(), "layer"), data)
 
     def test_dumps(self) -> None:
-        """Compact ASCII; what is not JSON is an error of the caller."""
-        self.assertEqual(dumps({"a": [1, "é"]}), '{"a":[1,"\\u00e9"]}')
+        """Compact; what is not JSON is an error of the caller."""
+        self.assertEqual(dumps({"a": [1, "é"]}), '{"a":[1,"é"]}')
+        self.assertEqual(dumps({"a": "\ud800"}), '{"a":"\\ud800"}')
+        self.assertEqual(dumps({"a": 2**70}), '{"a":1180591620717411303424}')
+        self.assertEqual(dumps({"a": None, 1: True}), '{"a":null,"1":true}')
         self.assertRaises(ValueError, dumps, float("nan"))
         self.assertRaises(TypeError, dumps, {"a": object()})

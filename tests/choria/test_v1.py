@@ -332,10 +332,14 @@ class WrittenTests(SynchronousTestCase):
             message=message, request_id=request_id, sender_id=sender, agent=agent, time=at
         )
         envelope = {"requestid": request_id, "senderid": sender, "agent": agent, "time": at}
-        inner = dumps({"protocol": v1.REPLY, "message": message, "envelope": envelope})
-        digest = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
-        outer = {"protocol": v1.SECURE_REPLY, "message": inner, "hash": digest}
-        self.assertEqual(v1.seal_reply(reply), dumps(outer).encode())
+        outer = json.loads(v1.seal_reply(reply))
+        inner = outer["message"]
+        document = {"protocol": v1.REPLY, "message": message, "envelope": envelope}
+        self.assertEqual(json.loads(inner), document)
+        data = inner.encode("utf-8", "surrogatepass")
+        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        self.assertEqual(outer["hash"], digest)
+        self.assertEqual(sorted(outer), ["hash", "message", "protocol"])
 
     @given(st.binary(), st.text(), st.none() | st.text())
     def test_transport(self, data: bytes, sender: str, reply_to: str | None) -> None:

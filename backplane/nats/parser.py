@@ -33,6 +33,19 @@ from backplane.nats.encoder import (
     encode_unsub,
 )
 from backplane.nats.errors import ProtocolError
+from backplane.nats.operations import (
+    Connect,
+    Err,
+    Event,
+    Info,
+    Msg,
+    Ok,
+    Ping,
+    Pong,
+    Pub,
+    Sub,
+    Unsub,
+)
 
 __all__ = [
     "Connect",
@@ -75,91 +88,11 @@ class Limits:
     payload: int = 64 * 1024 * 1024
 
 
-@attrs.define
-class Info:
-    """``INFO``: the server's settings."""
-
-    fields: dict[str, Any]
-
-
-@attrs.define
-class Connect:
-    """``CONNECT``: the client's settings."""
-
-    fields: dict[str, Any]
-
-
-@attrs.define
-class Msg:
-    """``MSG`` or ``HMSG``.
-
-    :ivar headers: the header block as it came, or ``None``.
-    """
-
-    subject: str
-    sid: str
-    reply: str | None
-    payload: bytes
-    headers: bytes | None = None
-
-
-@attrs.define
-class Pub:
-    """``PUB`` or ``HPUB``; ``headers`` as in :class:`Msg`."""
-
-    subject: str
-    reply: str | None
-    payload: bytes
-    headers: bytes | None = None
-
-
-@attrs.define
-class Sub:
-    """``SUB``."""
-
-    subject: str
-    queue: str | None
-    sid: str
-
-
-@attrs.define
-class Unsub:
-    """``UNSUB``; ``max_messages`` counts from the start of the subscription."""
-
-    sid: str
-    max_messages: int | None
-
-
-@attrs.define
-class Ping:
-    """``PING``."""
-
-
-@attrs.define
-class Pong:
-    """``PONG``."""
-
-
-@attrs.define
-class Ok:
-    """``+OK``."""
-
-
-@attrs.define
-class Err:
-    """``-ERR``; ``text`` without its quotes."""
-
-    text: str
-
-
-Event = Info | Connect | Msg | Pub | Sub | Unsub | Ping | Pong | Ok | Err
-
 _CACHE_SIZE: Final = 512
 """Parsed control lines kept: a subscriber sees the same few again and again."""
 
 _FIRST: Final[Mapping[Role, bytes]] = {"client": b"IiMmHhPp+-", "server": b"CcPpHhSsUu"}
 _MAX_DIGITS: Final = 10
-_MAX_NUMBER: Final = 2**31 - 1
 
 # Subject, sid, reply, header size or -1, total size.
 _Head = tuple[str, str, "str | None", int, int]
@@ -216,15 +149,19 @@ class Parser:
             self._pieces = []
         position = 0
         end = len(data)
+        plain = self._role == "client"
+        known = self._cache
         while True:
             if head is not None:
-                size = head[4]
-                stop = position + size
+                stop = position + head[4]
                 if stop + 2 > end:
                     break
                 if data[stop : stop + 2] != b"\r\n":
                     raise ProtocolError("a payload is not followed by CR LF", kind="payload")
-                events.append(self._message(head, data[position:stop]))
+                if plain and head[3] < 0:
+                    events.append(Msg(head[0], head[1], head[2], data[position:stop]))
+                else:
+                    events.append(self._message(head, data[position:stop]))
                 self._head = head = None
                 position = stop + 2
             if position >= end:
@@ -236,12 +173,14 @@ class Parser:
                 break
             line = data[position:newline]
             position = newline + 1
-            cached = self._cache.get(line)
-            if cached is not None:
-                self._head = head = cached
-                continue
-            self._line(line, events)
-            head = self._head
+            head = known.get(line)
+            if head is None:
+                if plain and line[:4] == b"MSG ":
+                    head = self._msg_line(line)
+                else:
+                    self._line(line, events)
+                    head = self._head
+            self._head = head
         self._pieces = [data[position:]] if position else [data]
         self._have = end - position
         if not self._have:
@@ -273,18 +212,7 @@ class Parser:
 
     def _client_line(self, line: bytes, name: bytes, events: list[Event]) -> None:
         if name == b"MSG " or name == b"MSG\t":
-            arguments = line.split()[1:]
-            if len(arguments) == 3:
-                subject, sid, size = arguments
-                head = (_text(subject), _text(sid), None, -1, self._size(size))
-                if len(self._cache) >= _CACHE_SIZE:
-                    self._cache.clear()
-                self._cache[line] = self._head = head
-            elif len(arguments) == 4:
-                subject, sid, reply, size = arguments
-                self._head = (_text(subject), _text(sid), _text(reply), -1, self._size(size))
-            else:
-                raise ProtocolError(f"MSG with {len(arguments)} arguments", kind="arguments")
+            self._head = self._msg_line(line)
         elif name == b"HMSG" and line[4:5] in (b" ", b"\t"):
             arguments = line.split()[1:]
             if len(arguments) not in (4, 5):
@@ -301,6 +229,24 @@ class Parser:
             events.append(Err(text.removeprefix("'").removesuffix("'")))
         else:
             raise ProtocolError(f"unknown operation {line[:16]!r}", kind="operation")
+
+    def _msg_line(self, line: bytes) -> _Head:
+        if len(line) > self._limits.line:
+            raise ProtocolError(f"a line of more than {len(line) - 1} bytes", kind="line")
+        words = line.split()
+        count = len(words)
+        if count == 5:
+            # Each reply is another one, so the line will not come again.
+            _, subject, sid, reply, size = words
+            return _text(subject), _text(sid), _text(reply), -1, self._size(size)
+        if count != 4:
+            raise ProtocolError(f"MSG with {count - 1} arguments", kind="arguments")
+        _, subject, sid, size = words
+        head = (_text(subject), _text(sid), None, -1, self._size(size))
+        if len(self._cache) >= _CACHE_SIZE:
+            self._cache.clear()
+        self._cache[line] = head
+        return head
 
     def _server_line(self, line: bytes, name: bytes, events: list[Event]) -> None:
         words = line.split()
@@ -335,13 +281,10 @@ class Parser:
         else:
             raise ProtocolError(f"unknown operation {line[:16]!r}", kind="operation")
 
-    def _number(self, digits: bytes) -> int:
-        if not digits.isdigit() or len(digits) > _MAX_DIGITS or int(digits) > _MAX_NUMBER:
-            raise ProtocolError(f"a number of {digits[:24]!r}", kind="arguments")
-        return int(digits)
-
     def _size(self, digits: bytes) -> int:
-        size = self._number(digits)
+        if not digits.isdigit() or len(digits) > _MAX_DIGITS:
+            raise ProtocolError(f"a number of {digits[:24]!r}", kind="arguments")
+        size = int(digits)
         if size > self._limits.payload:
             raise ProtocolError(
                 f"a payload of {size} bytes, more than {self._limits.payload}", kind="arguments"
@@ -368,7 +311,10 @@ class Parser:
 
 def _text(token: bytes) -> str:
     # Subjects are UTF-8 by custom only; surrogates keep other bytes as they are.
-    return token.decode("utf-8", "surrogateescape")
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        return token.decode("utf-8", "surrogateescape")
 
 
 def _document(text: bytes, name: str) -> dict[str, Any]:

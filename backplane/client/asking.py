@@ -104,6 +104,7 @@ class Run:
         self._reason = ""
         self._over: Callable[[], bool] = lambda: False
         self._woken: Deferred[None] = Deferred()
+        self._waits_until = float("inf")
         self._subjects: set[str] = set()
         self._subscriptions: list[Subscription] = []
         self.result: Deferred[Outcome] = Deferred.fromCoroutine(self._run())
@@ -166,6 +167,7 @@ class Run:
             left = until() - self._clock.seconds()
             if left <= 0:
                 return
+            self._waits_until = until()
             timer = self._clock.callLater(left, self._wake)
             try:
                 await self._woken
@@ -219,7 +221,9 @@ class Run:
         try:
             self._progress.found(discovery.found.total())
         finally:
-            self._wake()
+            # Most answers only put the end off, and are thousands.
+            if discovery.complete or discovery.ends() < self._waits_until:
+                self._wake()
 
     def _namesake(self, sender: str) -> None:
         """Expect one more answer of an identity: whoever shares it was asked as well."""

@@ -2,8 +2,9 @@
 
 Discovery ends at once when everyone who is expected has answered. Otherwise,
 for reads, a little after the last new answer; for changes, when the whole time
-is over, so that a slow service is not left out. A window given by the operator
-decides in either case. Pure: time is an argument.
+is over, so that a slow service is not left out. A fleet whose answers take a while
+to come in, or still do when the time is over, is given more of it. A window given by
+the operator decides in either case. Pure: time is an argument.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from backplane.security.names import valid_identity
 __all__ = ["Discovery", "DiscoveryRule"]
 
 QUIET: Final = 0.3
-"""Seconds after the last new answer at which discovery for a read ends."""
+"""Seconds after the last new answer at which discovery for a read ends, at least."""
+
+SHARE: Final = 0.5
+"""The same as a share of the time that the answers took so far: where thousands answer, or
+the machine is busy, there are longer pauses in between."""
+
+EXTENSION: Final = 5
+"""So many times the timeout discovery lasts at most, and only while answers come in."""
 
 MAX_SERVICES: Final = 100_000
 """Services that are counted; more answers than that are not a fleet but a flood."""
@@ -29,8 +37,9 @@ MAX_SERVICES: Final = 100_000
 class DiscoveryRule:
     """When discovery ends.
 
-    :ivar timeout: seconds at most.
+    :ivar timeout: seconds, at most unless answers still come in then.
     :ivar quiet: seconds after the last new answer, or ``None`` to wait for ``timeout``.
+    :ivar exact: neither time grows with the fleet, as the operator has given ``quiet``.
     :ivar named: identities that are all who is meant.
     :ivar expect: how many services there are.
     """
@@ -39,6 +48,7 @@ class DiscoveryRule:
     quiet: float | None = QUIET
     named: frozenset[str] = frozenset()
     expect: int | None = None
+    exact: bool = False
 
     @classmethod
     def choose(
@@ -53,7 +63,11 @@ class DiscoveryRule:
         """Return the rule for a read or a change, or for the operator's ``window``."""
         if window is not None:
             return cls(
-                timeout=max(timeout, window), quiet=window, named=frozenset(named), expect=expect
+                timeout=max(timeout, window),
+                quiet=window,
+                named=frozenset(named),
+                expect=expect,
+                exact=True,
             )
         quiet = None if change else QUIET
         return cls(timeout=timeout, quiet=quiet, named=frozenset(named), expect=expect)
@@ -104,10 +118,16 @@ class Discovery:
 
     def ends(self) -> float:
         """Return when discovery ends if nobody else answers."""
-        latest = self._started + self.rule.timeout
-        if self.rule.quiet is None or self._last is None:
+        rule = self.rule
+        latest = self._started + rule.timeout
+        if self._last is None:
             return latest
-        return min(latest, self._last + self.rule.quiet)
+        if rule.exact:
+            return min(latest, self._last + rule.quiet) if rule.quiet is not None else latest
+        enough = self._last + max(QUIET, SHARE * (self._last - self._started))
+        if rule.quiet is None:
+            enough = max(enough, latest)
+        return min(enough, self._started + rule.timeout * EXTENSION)
 
     def end(self) -> None:
         """Whoever answers from now on is late."""

@@ -12,19 +12,33 @@ class DiscoveryTests(SynchronousTestCase):
     """Answers at certain times."""
 
     def test_read(self) -> None:
-        """A read ends 0.3 s after the last new answer, or when the time is over."""
+        """A read ends 0.3 s after the last new answer, later where they took longer to come."""
         found = Discovery(DiscoveryRule.choose(change=False), 100.0)
         self.assertEqual(found.ends(), 102.0)
         found.answered("one", 100.5)
         self.assertEqual(found.ends(), 100.8)
-        found.answered("two", 101.9)
-        self.assertEqual(found.ends(), 102.0)
+        found.answered("two", 101.0)
+        self.assertEqual(found.ends(), 101.5)
+        found.answered("three", 102.0)
+        self.assertEqual(found.ends(), 103.0)
         self.assertFalse(found.complete)
 
     def test_change(self) -> None:
-        """A change takes the whole time."""
+        """A change takes the whole time, and more while answers come in, but not for ever."""
         found = Discovery(DiscoveryRule.choose(change=True), 100.0)
         found.answered("one", 100.1)
+        self.assertEqual(found.ends(), 102.0)
+        found.answered("two", 102.0)
+        self.assertEqual(found.ends(), 103.0)
+        found.answered("three", 109.0)
+        self.assertEqual(found.ends(), 110.0)
+
+    def test_window(self) -> None:
+        """What the operator gives stays what it is."""
+        found = Discovery(DiscoveryRule.choose(change=True, window=0.5), 100.0)
+        found.answered("one", 101.0)
+        self.assertEqual(found.ends(), 101.5)
+        found.answered("two", 101.8)
         self.assertEqual(found.ends(), 102.0)
 
     def test_complete(self) -> None:

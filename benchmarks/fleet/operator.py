@@ -1,0 +1,73 @@
+"""An operator's command, and what it cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from benchmarks.fleet.fleet import ROOT
+
+__all__ = ["Operator", "Run"]
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """One run of the command line.
+
+    :ivar wall: seconds from its start to its end, Python's own start included.
+    :ivar cpu: seconds of CPU.
+    :ivar memory: most bytes that it had resident.
+    :ivar code: exit code.
+    :ivar document: its JSON.
+    """
+
+    wall: float
+    cpu: float
+    memory: int
+    code: int
+    document: dict[str, Any]
+
+
+class Operator:
+    """Runs the command line against a broker."""
+
+    def __init__(self, port: int) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="backplane-fleet-")
+        self._config = Path(self._folder.name) / "client.cfg"
+        self._config.write_text(f"plugin.choria.middleware_hosts = 127.0.0.1:{port}\n")
+
+    def run(self, *words: str) -> Run:
+        """Run one command on the fleet."""
+        command = [sys.executable, "-m", "backplane.cli.main", "--insecure", "--json"]
+        begin = time.monotonic()
+        with (Path(self._folder.name) / "output").open("w+b") as output:
+            process = subprocess.Popen(
+                [*command, "--config", str(self._config), "fleet", *words],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=output,
+            )
+            _, status, used = os.wait4(process.pid, 0)
+            wall = time.monotonic() - begin
+            process.returncode = os.waitstatus_to_exitcode(status)
+            output.seek(0)
+            document = json.load(output)
+        return Run(
+            wall=wall,
+            cpu=used.ru_utime + used.ru_stime,
+            memory=used.ru_maxrss * 1024,
+            code=process.returncode,
+            document=document,
+        )
+
+    def close(self) -> None:
+        """Remove what was written."""
+        self._folder.cleanup()

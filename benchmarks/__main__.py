@@ -12,6 +12,9 @@ import cryptography
 import twisted
 from backplane import __version__
 from benchmarks import secure
+from benchmarks.contest import contests
+from benchmarks.contest.arena import arenas
+from benchmarks.contest.memory import flow
 from benchmarks.live import live_cases
 from benchmarks.measure import Row, run_rounds, table
 
@@ -28,6 +31,25 @@ def measured(rounds: int, scale: float = 1.0, only: str = "", *, quiet: bool = T
         return run_rounds(secure.yardstick(), cases, rounds=rounds, scale=scale, report=report)
 
 
+def contested(rounds: int, scale: float = 1.0, only: str = "", *, quiet: bool = True) -> str:
+    """Return the table of what both clients did in turn, and the memory of ours."""
+
+    def report(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr)
+
+    with arenas() as (plain, tls):
+        every = [each for each in contests.contests(plain, tls) if only in each.name]
+        lines = []
+        if every:
+            results = contests.run_contests(every, rounds=rounds, scale=scale, report=report)
+            lines.append(contests.table(results))
+        if only in "memory":
+            report("memory")
+            lines.append(flow(plain, max(20, round(100_000 * scale))))
+    return "\n\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -42,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{given.rounds} rounds"
     )
     print(table(rows))
+    print(contested(given.rounds, given.scale, given.only, quiet=False))
 
 
 if __name__ == "__main__":

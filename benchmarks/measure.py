@@ -15,7 +15,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["Case", "Figure", "Row", "Work", "cpu_of", "run_rounds", "table"]
+__all__ = ["MICRO", "Case", "Figure", "Row", "Work", "aligned", "cpu_of", "run_rounds", "table"]
 
 Work = Callable[[int], Callable[[], object]]
 """Given how many operations, makes ready, and returns what does them."""
@@ -116,8 +116,12 @@ def table(rows: Sequence[Row]) -> str:
 
     The last column is how many a second were done in fact, where that was measured.
     """
-    lines = [_HEAD, *map(_cells, rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(_HEAD))]
+    return aligned([_HEAD, *map(_cells, rows)])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return a table: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_text(line, widths) for line in lines)
 
 

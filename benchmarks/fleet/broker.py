@@ -46,8 +46,8 @@ class FleetBroker:
         return time.monotonic() - begin
 
     def starts(self) -> list[float]:
-        """Return when each present connection was accepted, oldest first, in seconds from the first."""
-        found = []
+        """Return when each present connection was accepted, in seconds from the first one."""
+        found: list[float] = []
         while True:
             page = self._ask(f"connz?limit=1000&offset={len(found)}")["connections"]
             found += [_seconds(each["start"]) for each in page]

@@ -1,15 +1,14 @@
 """``python -m benchmarks.fleet.member``: many services in one process, each as if alone.
 
-Its input is lines: the first one JSON with ``port``, ``first`` and ``count``; then ``paused`` asks how
-many of them are paused, ``resume`` resumes all, ``usage`` asks for CPU seconds and resident
-bytes. Each is answered by a line. The end of its input ends it.
+Its input is lines: the first one JSON with ``port``, ``first`` and ``count``; then ``paused``
+asks how many of them are paused, ``resume`` resumes all, ``usage`` asks for CPU seconds and
+resident bytes. Each is answered by a line. The end of its input ends it.
 """
 
 from __future__ import annotations
 
 import json
 import resource
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

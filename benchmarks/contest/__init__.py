@@ -1,0 +1,1 @@
+"""The NATS client beside nats-py: the same work, in turn, in one run."""

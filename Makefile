@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: help demo demo-secure test fuzz bench lint docs clean
+.PHONY: help demo demo-secure test fuzz bench fleet soak lint docs clean
 
 help:
 	@echo "make demo         set up, start a NATS server and four services, manage them"
@@ -12,6 +12,8 @@ help:
 	@echo "make test         set up, run all tests"
 	@echo "make fuzz         feed all that reads messages and files a million inputs (minutes)"
 	@echo "make bench        set up, measure, print one table of ratios"
+	@echo "make fleet        command 100, 1,000 and 5,000 services, restart their broker (minutes)"
+	@echo "make soak         half an hour of 50 services whose broker and connections break"
 	@echo "make lint         format and check the code"
 	@echo "make docs         build the manual as a site in build/docs"
 	@echo "make clean        remove what make made"
@@ -41,6 +43,12 @@ fuzz: $(VENV)/.test
 
 bench: $(VENV)/.demo
 	@$(RUN) -m benchmarks
+
+fleet: $(VENV)/.demo
+	@$(RUN) -m benchmarks.fleet
+
+soak: $(VENV)/.test
+	@$(RUN) -m benchmarks.soak
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff format .

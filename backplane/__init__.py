@@ -19,7 +19,7 @@ if _typing.TYPE_CHECKING:
     from backplane.forks import ForkedError
     from backplane.interfaces import DataItem, LogLevel, blocking
     from backplane.node.agent import ActionRequest, Agent, action
-    from backplane.node.outbox import ItemRefused, OutboxFull
+    from backplane.node.outbox import ItemRefused, OutboxFull, SpoolError
     from backplane.node.presence import ManagementState, Phase
     from backplane.service import Management
     from backplane.threaded import ThreadedManagement, start_in_thread
@@ -41,6 +41,7 @@ __all__ = [
     "OutboxFull",
     "Output",
     "Phase",
+    "SpoolError",
     "StandardConfiguration",
     "StateError",
     "StatusCode",
@@ -62,7 +63,7 @@ _HOMES: _typing.Final = {
     "backplane.forks": ("ForkedError",),
     "backplane.interfaces": ("DataItem", "LogLevel", "blocking"),
     "backplane.node.agent": ("ActionRequest", "Agent", "action"),
-    "backplane.node.outbox": ("ItemRefused", "OutboxFull"),
+    "backplane.node.outbox": ("ItemRefused", "OutboxFull", "SpoolError"),
     "backplane.node.presence": ("ManagementState", "Phase"),
     "backplane.service": ("Management",),
     "backplane.threaded": ("ThreadedManagement", "start_in_thread"),

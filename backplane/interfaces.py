@@ -49,10 +49,13 @@ class DataItem:
         Binary data must be encoded by the application, for example in base64.
     :ivar destination: NATS subject; by default the registration subject of the
         service's collective.
+    :ivar durable: whether a JetStream stream must acknowledge it. It is kept and sent again
+        until one does, and a stream stores it once within its window.
     """
 
     data: bytes | str
     destination: str | None = None
+    durable: bool = False
 
 
 class IPausable(Interface):

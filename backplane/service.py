@@ -39,6 +39,7 @@ from backplane.node.presence import ManagementState, Phase
 from backplane.node.provided import Provision
 from backplane.node.remembering import Remembering
 from backplane.node.renewal import Sources
+from backplane.node.spool import Spool
 from backplane.node.statefile import StateFile
 from backplane.node.trust import make_audit
 
@@ -102,6 +103,8 @@ class Management(MultiService):
         self._audit = make_audit(self.config, lambda text: self._log.error("{text}", text=text))
         path = self.config.state_file
         self._state_file = None if path is None else StateFile(path, self._report)
+        file = self.config.outbox.file
+        self._spool = Spool(file) if file is not None and data_publisher else None
         self._data_publisher = data_publisher
         self._calls = calls
         self._reactor = reactor
@@ -203,6 +206,7 @@ class Management(MultiService):
         :raises OSError: when the log file cannot be opened.
         :raises AuditError: when the audit log cannot be.
         :raises StateFileError: when the state file cannot be used.
+        :raises SpoolError: when the file of the outbox cannot be.
         """
         if self._stopping is not None:
             raise StateError("the management is still stopping")
@@ -228,6 +232,8 @@ class Management(MultiService):
                 self._log.warn("{text}", text=text)
             if self._audit is not None:
                 self._audit.open()
+            if self._spool is not None:
+                self._spool.open()
             self._node = self._make_node(reactor, self._remember())
             for agent in self._node.agents.values():
                 agent.setServiceParent(self)
@@ -266,6 +272,7 @@ class Management(MultiService):
                 sources=self.sources,
                 audit=self._audit,
                 remembering=remembering,
+                spool=self._spool,
             )
         )
 
@@ -287,6 +294,8 @@ class Management(MultiService):
             self._audit.close()
         if self._state_file is not None:
             self._state_file.close()
+        if self._spool is not None:
+            self._spool.close()
         self._log_sink.close()
 
     def abandon(self) -> None:

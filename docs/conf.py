@@ -55,6 +55,8 @@ nitpick_ignore = [
     ("py:exc", "CannotListenError"),
     # Internal, in sentences for those who read the source.
     ("py:class", "Pub"),
+    ("py:class", "Subscriptions"),
+    ("py:class", "Waiters"),
     ("py:data", "backplane.security.roles.ACTION_ROLES"),
     ("py:func", "backplane.choria.v1.request_body"),
 ]

@@ -19,6 +19,7 @@ from backplane.cli.faults import ACTIONS
 from backplane.cli.main import exec_command
 from backplane.client.accounting import ExitCode
 from backplane.config.client import PLACES
+from backplane.config.management import CREDENTIALS
 from backplane.config.service import load_file
 from backplane.config.settings import (
     AuthConfig,
@@ -170,7 +171,7 @@ class CompletenessTests(SynchronousTestCase):
         ):
             for field in attrs.fields(kind):
                 name = field.name
-                if kind is ServiceConfig and name in ("user", "password", "token"):
+                if kind is ServiceConfig and name in CREDENTIALS:
                     name = f"nats.{name}"
                 self.assertIn(section + name, known)
         for name in ("instance", "app", "management", *PLACES):

@@ -15,10 +15,12 @@ from backplane._version import __version__
 from backplane.cli.faults import Fault
 from backplane.client.accounting import ExitCode
 from backplane.client.credentials import Credentials, insecure_credentials, load_credentials
+from backplane.client.login import load_login
 from backplane.client.run import Operator
 from backplane.config.client import ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError
 from backplane.host import host_identity
+from backplane.nats import credentials as nats
 from backplane.nats.client import NatsClient
 from backplane.nats.errors import NatsError
 from backplane.security.names import valid_identity
@@ -30,12 +32,13 @@ MAX_NODES_FILE: Final = 16 * 1024 * 1024
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Who the operator is and where he connects to."""
+    """Who the operator is, where he connects to, and how he logs in there."""
 
     config: ClientConfig
     brokers: tuple[str, ...]
     identity: str
     credentials: Credentials
+    login: nats.Credentials | None = None
 
 
 def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settings:
@@ -77,7 +80,13 @@ def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settin
         ) from None
     except ValueError as error:
         raise Fault(str(error), ExitCode.CREDENTIALS) from None
-    return Settings(config=config, brokers=brokers, identity=identity, credentials=credentials)
+    try:
+        login = load_login(config)
+    except ConfigError as error:
+        raise Fault(str(error), ExitCode.CREDENTIALS) from None
+    return Settings(
+        config=config, brokers=brokers, identity=identity, credentials=credentials, login=login
+    )
 
 
 def _cwd() -> str:
@@ -100,14 +109,14 @@ def connect(
             settings.brokers,
             reactor,
             name=settings.credentials.caller_id,
-            user=config.user,
-            password=config.password,
+            credentials=settings.login,
             retry=False,
             connect_timeout=config.connect_timeout,
             buffer_size=64 * 1024 * 1024,
             rng=random.SystemRandom(),
             version=__version__,
             tls=settings.credentials.tls,
+            tls_first=settings.credentials.tls_first,
         )
     except (ValueError, NatsError) as error:
         raise Fault(str(error), ExitCode.USAGE) from None

@@ -20,9 +20,11 @@ from backplane._version import __version__
 from backplane.client.accounting import Outcome
 from backplane.client.credentials import Credentials, insecure_credentials, load_credentials
 from backplane.client.jobs import make_job
+from backplane.client.login import load_login
 from backplane.client.run import Operator, Progress
 from backplane.config.client import find_config, load_client_config
 from backplane.host import host_identity
+from backplane.nats import credentials as nats
 from backplane.nats.client import NatsClient
 from backplane.nats.servers import Server
 from backplane.security.names import valid_identity
@@ -44,6 +46,7 @@ class Client(Service):
         the command line by default.
     :param identity: of this host; its name by default.
     :param user, password: for the broker.
+    :param login: instead, another way to log in; see :mod:`backplane.nats.credentials`.
     :param retry: connect for ever; otherwise :meth:`when_connected` fails when no broker
         could be reached.
     :param discovery_timeout: seconds, where a request does not say.
@@ -64,6 +67,7 @@ class Client(Service):
         identity: str | None = None,
         user: str | None = None,
         password: str | None = None,
+        login: nats.Credentials | None = None,
         retry: bool = True,
         connect_timeout: float = 5.0,
         discovery_timeout: float = 2.0,
@@ -93,6 +97,7 @@ class Client(Service):
             name=self.caller_id,
             user=user,
             password=password,
+            credentials=login,
             retry=retry,
             connect_timeout=connect_timeout,
             buffer_size=BUFFER,
@@ -100,6 +105,7 @@ class Client(Service):
             endpoint=endpoint,
             version=__version__,
             tls=credentials.tls,
+            tls_first=credentials.tls_first,
         )
         self._operator = Operator(
             self._nats,
@@ -195,8 +201,6 @@ def file_options(path: str | None, options: Mapping[str, Any]) -> dict[str, Any]
     given: dict[str, Any] = {
         "brokers": config.middleware_hosts,
         "identity": config.identity,
-        "user": config.user,
-        "password": config.password,
         "connect_timeout": config.connect_timeout,
         "discovery_timeout": config.discovery_timeout,
     }
@@ -204,4 +208,9 @@ def file_options(path: str | None, options: Mapping[str, Any]) -> dict[str, Any]
         identity = config.identity or host_identity()
         certname = options.get("certname")
         given["credentials"] = load_credentials(config, identity, os.environ, certname)
+    if options.get("login") is None:
+        if config.credentials is None or options.get("user"):
+            given.update(user=config.user, password=config.password)
+        else:
+            given["login"] = load_login(config)
     return {**given, **options}

@@ -31,12 +31,14 @@ class Credentials:
     """How an operator speaks.
 
     :ivar tls: makes the security of a connection to a broker; ``None`` for none.
+    :ivar tls_first: brokers want TLS before they say anything.
     :ivar warnings: what is lawful and hardly meant.
     """
 
     caller_id: str
     signer: Signer
     tls: Callable[[Server], Security] | None = None
+    tls_first: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -99,6 +101,7 @@ def load_credentials(
         caller_id=caller_id,
         signer=SecureSigner(keys.pair),
         tls=lambda server: keys.tls(server.tls_name or server.host),
+        tls_first=config.handshake_first,
         warnings=keys.warnings,
     )
 

@@ -52,11 +52,11 @@ class SettingValues:
             self.warnings.append(f"{variable} has no effect: {key} is not in any file")
         return line.value if line is not None else None
 
-    def flag(self, key: str) -> bool:
-        """Return whether it means yes, as it does when nothing is written."""
+    def flag(self, key: str, default: bool = True) -> bool:
+        """Return whether it means yes; ``default`` when nothing is written."""
         line = self._last(key)
         if line is None:
-            return True
+            return default
         word = line.value.lower()
         if word not in _TRUE and word not in _FALSE:
             self._warn(line, f"{key}: found {line.value[:60]!r}, wanted yes or no; it means no")

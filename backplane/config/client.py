@@ -44,7 +44,8 @@ class ClientConfig:
     :ivar main_collective: the first of them unless configured.
     :ivar middleware_hosts: brokers, as they were written.
     :ivar use_srv: look brokers up in DNS when there are none here.
-    :ivar credentials: file with NATS credentials.
+    :ivar user: for the broker, with ``password``; or ``credentials``, a file with JWT and seed.
+    :ivar handshake_first: brokers want TLS before they say anything. Our own option.
     :ivar ttl: seconds that a request is good for.
     :ivar discovery_timeout: seconds; ``connect_timeout`` likewise.
     :ivar libdirs: where agents' descriptions lie.
@@ -63,6 +64,7 @@ class ClientConfig:
     user: str | None = attrs.field(default=None, repr=False)
     password: str | None = attrs.field(default=None, repr=False)
     credentials: str | None = None
+    handshake_first: bool = False
     ttl: int = 60
     discovery_timeout: float = 2.0
     connect_timeout: float = 2.0
@@ -149,6 +151,7 @@ _OPTIONS: Final = frozenset(
         "plugin.nats.user",
         "plugin.nats.pass",
         "plugin.nats.credentials",
+        "plugin.backplane.handshake_first",
         "ttl",
         "discovery_timeout",
         "plugin.choria.network.connect_timeout",
@@ -159,7 +162,8 @@ _OPTIONS: Final = frozenset(
         "plugin.security.provider",
     )
 )
-"""Options that :class:`ClientConfig` has, and one that decides about them."""
+"""Options that :class:`ClientConfig` has, and one that decides about them; all but
+``plugin.backplane`` are Choria's."""
 
 
 def _config(path: str, reader: SettingsReader, env: Mapping[str, str], home: str) -> ClientConfig:
@@ -177,6 +181,7 @@ def _config(path: str, reader: SettingsReader, env: Mapping[str, str], home: str
         user=values.text("plugin.nats.user", "MCOLLECTIVE_NATS_USERNAME"),
         password=values.text("plugin.nats.pass", "MCOLLECTIVE_NATS_PASSWORD"),
         credentials=values.plain_path("plugin.nats.credentials", "MCOLLECTIVE_NATS_CREDENTIALS"),
+        handshake_first=values.flag("plugin.backplane.handshake_first", default=False),
         ttl=values.whole("ttl", 60),
         discovery_timeout=float(values.whole("discovery_timeout", 2)),
         connect_timeout=values.duration("plugin.choria.network.connect_timeout", 2.0),

@@ -10,9 +10,11 @@ from backplane.config.brokers import check_broker
 from backplane.config.nodes import FAILED, Node
 from backplane.config.problems import Collector, describe
 from backplane.config.rules import (
+    FULL,
     LOG_LEVELS,
     MAX_IDENTITY,
     Rule,
+    full_rule,
     identity_rule,
     level_rule,
     name_rule,
@@ -36,7 +38,23 @@ from backplane.config.strict import check_strict
 
 __all__ = ["CREDENTIALS", "ManagementReader"]
 
-CREDENTIALS: Final = ("user", "password", "token")
+_TEXTS: Final = ("user", "password", "token")
+_FILES: Final = ("password_file", "token_file", "nkey_file", "jwt_file", "credentials")
+
+CREDENTIALS: Final = (*_TEXTS, *_FILES)
+"""Keys of the section ``nats``."""
+
+_WAYS: Final = (
+    ("user", "password", "password_file"),
+    ("token", "token_file"),
+    ("nkey_file", "jwt_file"),
+    ("credentials",),
+)
+"""Those that belong to one way of logging in."""
+
+_PAIRS: Final = (("password", "password_file"), ("token", "token_file"))
+
+_NEEDS: Final = (("password", "user"), ("password_file", "user"), ("jwt_file", "nkey_file"))
 
 
 class ManagementReader:
@@ -189,9 +207,20 @@ class ManagementReader:
         nats = top.section("nats")
         if nats is None:
             return {}
-        made = {name: nats.text(name, secret=name != "user") for name in CREDENTIALS}
-        if made["token"] and made["user"]:
-            self.problems.add(nats.key, "a user and a token", "one of the two", nats.node)
+        given = [name for name in CREDENTIALS if nats.has(name)]
+        made = {name: nats.text(name, secret=name != "user") for name in _TEXTS}
+        made |= {name: self._file(nats, name, why_not_readable) for name in _FILES}
+        ways = [found for way in _WAYS if (found := [name for name in way if name in given])]
+        if len(ways) > 1:
+            several = " and ".join(way[0] for way in ways)
+            self.problems.add(nats.key, several, "one way to log in", nats.node)
+        for pair in _PAIRS:
+            if all(name in given for name in pair):
+                self.problems.add(nats.key, " and ".join(pair), "one of the two", nats.node)
+        for name, needed in _NEEDS:
+            if name in given and needed not in given:
+                alone = f"{name} without {needed}"
+                self.problems.add(nats.key, alone, "both or neither", nats.node)
         nats.close()
         return made
 
@@ -214,6 +243,8 @@ class ManagementReader:
         made = OutboxConfig(
             max_items=int(outbox.number("max_items", OutboxConfig().max_items, 1, whole=True)),
             max_bytes=int(outbox.number("max_bytes", OutboxConfig().max_bytes, 1, whole=True)),
+            file=self._file(outbox, "file", why_not_writable),
+            full=FULL.get(outbox.text("full", rule=full_rule) or "wait", "wait"),
         )
         outbox.close()
         return made

@@ -11,13 +11,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from backplane.config.settings import FullPolicy
 from backplane.patterns import PatternError, compile_pattern
 
 __all__ = [
+    "FULL",
     "LOG_LEVELS",
     "MAX_IDENTITY",
     "Rule",
     "factory_rule",
+    "full_rule",
     "identity_rule",
     "level_rule",
     "name_rule",
@@ -44,6 +47,13 @@ LOG_LEVELS: Final[Mapping[str, str]] = {
     "fatal": "critical",
 }
 """Words for the level of the backplane's log, the last two pairs as in Go's libraries."""
+
+FULL: Final[Mapping[str, FullPolicy]] = {
+    "wait": "wait",
+    "drop_oldest": "drop_oldest",
+    "drop_newest": "drop_newest",
+}
+"""What an outbox does for which there is no room."""
 
 SCHEMES: Final = ("file", "manual", "puppet")
 
@@ -73,6 +83,10 @@ def scheme_rule(text: str) -> str | None:
 
 def level_rule(text: str) -> str | None:
     return None if text.lower() in LOG_LEVELS else "one of debug, info, warn, error, critical"
+
+
+def full_rule(text: str) -> str | None:
+    return None if text in FULL else f"one of {', '.join(FULL)}"
 
 
 def path_rule(text: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
+from typing import Literal
 
 import attrs
 from zope.interface import implementer
@@ -16,11 +17,17 @@ __all__ = [
     "AuditConfig",
     "AuthConfig",
     "FactsConfig",
+    "FullPolicy",
     "OutboxConfig",
     "ServiceConfig",
     "StandardConfiguration",
     "TLSConfig",
 ]
+
+
+FullPolicy = Literal["wait", "drop_oldest", "drop_newest"]
+"""What becomes of an item for which the outbox has no room: its producer waits, the oldest
+items make room for it, or it is dropped itself."""
 
 
 def _texts(values: Iterable[str]) -> tuple[str, ...]:
@@ -108,10 +115,18 @@ class FactsConfig:
 
 @attrs.frozen
 class OutboxConfig:
-    """Bounds of what waits to be published: items, and bytes."""
+    """What waits to be published.
+
+    :ivar max_items: most items.
+    :ivar max_bytes: the same in bytes.
+    :ivar file: keeps them over the end of the process; ``None`` for memory only.
+    :ivar full: what happens when there is no room: ``wait``, ``drop_oldest``, ``drop_newest``.
+    """
 
     max_items: int = 10_000
     max_bytes: int = 64 * 1024 * 1024
+    file: str | None = None
+    full: FullPolicy = "wait"
 
 
 @implementer(IConfigProvider)
@@ -128,7 +143,10 @@ class ServiceConfig:
     :ivar tls: ``None`` for the insecure mode.
     :ivar audit: ``None`` for none.
     :ivar identity: this service's name on the network, with the instance appended.
-    :ivar user: for the broker, with ``password``; or ``token``.
+    :ivar user: for the broker, with ``password`` or ``password_file``; or one of what follows.
+    :ivar token: or ``token_file``.
+    :ivar nkey_file: with a seed of NATS; with ``jwt_file``, of the JWT's user.
+    :ivar credentials: file with JWT and seed, as NATS's tools write it.
     :ivar classes_file: file with one class of the node a line.
     :ivar max_stop_delay: longest delay of a requested shutdown, in seconds.
     :ivar stop_timeout: seconds that stopping may take.
@@ -149,6 +167,11 @@ class ServiceConfig:
     user: str | None = None
     password: str | None = attrs.field(default=None, repr=False)
     token: str | None = attrs.field(default=None, repr=False)
+    password_file: str | None = None
+    token_file: str | None = None
+    nkey_file: str | None = None
+    jwt_file: str | None = None
+    credentials: str | None = None
     classes_file: str | None = None
     facts: FactsConfig = FactsConfig()
     outbox: OutboxConfig = OutboxConfig()

@@ -25,21 +25,24 @@ class PublishBuffer:
     """Keeps publishes in order, up to a number of bytes.
 
     :param bound: bytes on the wire; nothing is kept when it is 0 or less.
+    :ivar bytes: how many are kept.
     """
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
         self._kept: list[Kept] = []
-        self._bytes = 0
+        self.bytes = 0
 
     def add(self, data: bytes, size: int) -> None:
         """Keep one; :raises BufferFull: when it does not fit."""
-        if self._bytes + len(data) > self._bound:
-            raise BufferFull(f"{self._bytes} bytes wait for a connection already")
+        if self._bound <= 0:
+            raise BufferFull("there is no connection, and nothing is kept for the next one")
+        if self.bytes + len(data) > self._bound:
+            raise BufferFull(f"{self.bytes} bytes wait for a connection already")
         self._kept.append(Kept(data, size))
-        self._bytes += len(data)
+        self.bytes += len(data)
 
     def take(self) -> list[Kept]:
         """Return all, oldest first, and keep none."""
-        kept, self._kept, self._bytes = self._kept, [], 0
+        kept, self._kept, self.bytes = self._kept, [], 0
         return kept

@@ -8,284 +8,180 @@ broke is lost: core NATS delivers at most once, see :meth:`NatsClient.flush`.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, gatherResults
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred
 
-from backplane.nats import parser
-from backplane.nats.backoff import FIRST_DELAY
-from backplane.nats.buffer import PublishBuffer
-from backplane.nats.connection import NatsConnection
-from backplane.nats.counts import Counts
-from backplane.nats.dialer import Dialer
-from backplane.nats.errors import ConnectionClosed, NotConnected, PayloadTooLarge
+from backplane.nats.answers import Enough
+from backplane.nats.counts import Statistics
 from backplane.nats.events import (
+    Closed,
     Connected,
     ConnectFailed,
     Disconnected,
+    Discovered,
+    Draining,
+    LameDuck,
     Moved,
     ServerError,
-    read_error,
+    SlowConsumer,
 )
-from backplane.nats.hostname import HostEndpoint
-from backplane.nats.layer import Creator
-from backplane.nats.login import Login
-from backplane.nats.opening import Manners, Opener
-from backplane.nats.servers import Server, ServerPool, parse_servers
-from backplane.nats.subscription import Message, Subscription, Subscriptions
+from backplane.nats.inbox import new_inbox
+from backplane.nats.message import Message
+from backplane.nats.requests import GivenHeaders
+from backplane.nats.service import ConnectionService
+from backplane.nats.state import State
+from backplane.nats.subscription import Limits, Subscription
 from backplane.nats.validators import (
+    check_callable,
     check_length,
-    check_publish_subject,
     check_queue,
     check_subscribe_subject,
 )
 
 __all__ = [
+    "Closed",
     "ConnectFailed",
     "Connected",
     "Disconnected",
+    "Discovered",
+    "Draining",
+    "LameDuck",
     "Message",
     "Moved",
     "NatsClient",
     "ServerError",
+    "SlowConsumer",
+    "State",
+    "Statistics",
     "Subscription",
 ]
 
 
-class NatsClient(Service):
-    """A connection to one of several servers.
+class NatsClient(ConnectionService):
+    """A connection to one of several servers, and what goes over it.
 
-    :param servers: addresses, see :func:`backplane.nats.servers.parse_server`.
-    :param reactor: provides time and, unless ``endpoint`` is given, TCP and name resolution.
-    :param name: shown by servers in their list of connections.
-    :param user, password, token: credentials; they win over those in addresses.
-    :param endpoint: makes the endpoint for a server; TCP by default.
-    :param rng: for the order of servers and the jitter.
-    :param randomize: whether servers are tried in random order.
-    :param retry: keep trying; otherwise one walk through the servers, see :meth:`when_connected`.
-    :param verbose: let the server acknowledge each command.
-    :param connect_timeout: seconds for the socket, and again for the handshake.
-    :param ping_interval: seconds between keep-alive PINGs; a tick with ``max_unanswered``
-        of them unanswered ends the connection.
-    :param buffer_size: bytes of publishes that are kept while there is no connection.
-    :param stop_timeout: seconds for the last flush when the service stops.
-    :param tls: makes the security of each connection to a server, which then must speak
-        TLS, see :data:`backplane.nats.layer.Creator`; or ``None`` for a plain one.
-    :param tls_first: TLS before the server says INFO, where it wants that.
+    How it is made, started and ended is said at
+    :class:`backplane.nats.service.ConnectionService`.
     """
 
-    def __init__(
-        self,
-        servers: str | Sequence[str],
-        reactor: Any,
-        *,
-        name: str = "",
-        user: str | None = None,
-        password: str | None = None,
-        token: str | None = None,
-        endpoint: Callable[[Server], IStreamClientEndpoint] | None = None,
-        log: Logger | None = None,
-        rng: random.Random | None = None,
-        randomize: bool = True,
-        retry: bool = True,
-        verbose: bool = False,
-        connect_timeout: float = 5.0,
-        ping_interval: float = 30.0,
-        max_unanswered: int = 2,
-        buffer_size: int = 2 * 1024 * 1024,
-        stop_timeout: float = 5.0,
-        version: str = "0",
-        tls: Callable[[Server], Creator | None] | None = None,
-        tls_first: bool = False,
-    ) -> None:
-        rng = rng if rng is not None else random.SystemRandom()
-        log = log if log is not None else Logger(namespace="backplane.nats")
-        self._reactor = reactor
-        self._randomize = randomize
-        self._log = log
-        self._pool = ServerPool(parse_servers(servers), rng if randomize else None)
-        self._login = Login(name, user, password, token, verbose, version)
-        self._manners = Manners(
-            retry=retry,
-            connect_timeout=connect_timeout,
-            ping_interval=ping_interval,
-            max_unanswered=max_unanswered,
-            backlog=buffer_size,
-            tls_first=tls_first,
-        )
-        self._counts = Counts()
-        self._dialer = Dialer(
-            self,
-            self._pool,
-            Opener(
-                clock=reactor,
-                endpoint=endpoint if endpoint is not None else self._tcp,
-                login=self._login,
-                manners=self._manners,
-                tls=tls,
-            ),
-            counts=self._counts,
-            log=log,
-            rng=rng,
-        )
-        self._secure = tls is not None
-        self._subscriptions = Subscriptions(self._dialer.send, self._counts, log)
-        self._buffer = PublishBuffer(buffer_size)
-        self._stop_timeout = stop_timeout
-        self._listeners: list[Callable[[object], None]] = []
-        self._closed = False
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a connection after its handshake."""
-        return self._dialer.connection is not None
-
-    @property
-    def connected_url(self) -> str | None:
-        """URL of the connected server without credentials, or ``None``."""
-        server = self._dialer.server
-        return server.url if self.is_connected and server is not None else None
-
-    @property
-    def max_payload(self) -> int | None:
-        """Bytes that the connected server takes, or ``None``."""
-        connection = self._dialer.connection
-        return connection.session.max_payload if connection is not None else None
-
-    def options(self) -> dict[str, Any]:
-        """Return the settings, with the names that Choria's agents show."""
-        manners = self._manners
-        return {
-            "servers": [server.url for server in self._pool.servers],
-            "dont_randomize_servers": not self._randomize,
-            "name": self._login.name,
-            "pedantic": False,
-            "secure": self._secure,
-            "allow_reconnect": manners.retry,
-            "max_reconnect_attempts": -1 if manners.retry else 0,
-            "reconnect_time_wait": FIRST_DELAY,
-            "connect_timeout": manners.connect_timeout,
-            "ping_interval": manners.ping_interval,
-            "max_outstanding_pings": manners.max_unanswered,
-        }
-
-    def counts(self) -> dict[str, int]:
-        """Return counts since the client was made; see :class:`backplane.nats.counts.Counts`."""
-        return self._counts.as_dict()
-
-    def add_listener(self, listener: Callable[[object], None]) -> None:
-        """Tell ``listener`` of each event from now on."""
-        _check_callable(listener)
-        self._listeners.append(listener)
-
-    def remove_listener(self, listener: Callable[[object], None]) -> None:
-        """Undo :meth:`add_listener`."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
-
-    def startService(self) -> None:
-        """Begin to connect; returns at once."""
-        super().startService()
-        self._closed = False
-        self._dialer.start()
-
-    def stopService(self) -> Deferred[None]:
-        """Flush within ``stop_timeout`` and close."""
-        if self.running:
-            super().stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        if self._closed:
-            return
-        await self._dialer.stop(self._stop_timeout)
-        if not self.running:
-            self._closed = True
-            self._counts.lost += len(self._buffer.take())
-
-    def when_connected(self) -> Deferred[None]:
-        """Fire when there is a connection.
-
-        :returns: fails with :class:`ConnectionClosed`, or, without ``retry``, with
-            :class:`ConnectionFailed` when no server could be reached.
-        """
-        return self._dialer.when_connected()
-
     def subscribe(
-        self, subject: str, callback: Callable[[Message], Any], queue: str | None = None
+        self,
+        subject: str,
+        callback: Callable[[Message], Any],
+        queue: str | None = None,
+        *,
+        pending_messages: int | None = 1000,
+        pending_bytes: int | None = 16 * 1024 * 1024,
+        on_error: Callable[[Exception], object] | None = None,
+        concurrent: bool = False,
     ) -> Subscription:
         """Subscribe, now or as soon as there is a connection.
 
+        Messages come in order, one after the other: while the Deferred of a callback has
+        not fired, those after it wait. Beyond the limits they are dropped, which is told by
+        :class:`backplane.nats.events.SlowConsumer`.
+
         :param callback: called with each message, may return a Deferred or be a coroutine
-            function; what it raises is logged.
+            function; what it raises is logged, and told as an event.
         :param queue: queue group.
+        :param pending_messages: how many may wait, the one included that the callback works
+            on; any number when ``None``.
+        :param pending_bytes: how many bytes they may have; any number when ``None``.
+        :param on_error: called with :class:`PermissionDenied` when the server does not allow it.
+        :param concurrent: do not let messages wait for one another; the limits are for those
+            that callbacks work on.
         :raises BadSubject: for a subject or queue group that cannot be.
-        :raises ConnectionClosed: after the client was closed.
+        :raises ConnectionClosed: after the client was closed, or while it drains.
         """
         check_subscribe_subject(subject)
         if queue is not None:
             check_queue(queue)
         check_length(subject, queue)
-        _check_callable(callback)
-        self._check_open()
-        return self._subscriptions.add(subject, callback, queue)
+        check_callable(callback)
+        return self._subscriptions.add(
+            subject,
+            callback,
+            queue,
+            limits=Limits(messages=pending_messages, size=pending_bytes),
+            on_error=on_error,
+            concurrent=concurrent,
+        )
 
     def publish(
-        self, subject: str, payload: bytes, reply: str | None = None, headers: bytes | None = None
+        self,
+        subject: str,
+        payload: bytes,
+        reply: str | None = None,
+        headers: GivenHeaders | None = None,
     ) -> None:
         """Publish, now or as soon as there is a connection.
 
-        :param headers: a block made by :func:`backplane.nats.headers.encode_headers`.
+        :param headers: names and values, a :class:`backplane.nats.headers.Headers`, or a block
+            that :func:`backplane.nats.headers.encode_headers` has made.
         :raises BadSubject: for a subject or reply that cannot be.
-        :raises TypeError: for a payload or headers that are not bytes.
+        :raises TypeError: for a payload that is not bytes, and headers that are none.
+        :raises HeadersError: for headers that cannot be.
+        :raises HeadersUnsupported: when the server takes no headers. While there is no
+            connection this cannot be known; such a message is dropped later, and counted as lost.
         :raises PayloadTooLarge: for more than the server takes. While there is no connection
             this cannot be known; such a message is dropped later, and counted as lost.
         :raises BufferFull: when too much is kept already; the message was not taken.
         :raises ConnectionClosed: after the client was closed.
         """
-        check_publish_subject(subject)
-        if reply is not None:
-            check_publish_subject(reply, "the reply")
-        check_length(subject, reply)
-        if not isinstance(payload, bytes):
-            # The length of a memoryview is that of its items, which need not be bytes.
-            payload = bytes(memoryview(payload))
-        if not isinstance(headers, bytes | None):
-            raise TypeError(f"headers are made by encode_headers(), not {type(headers).__name__}")
-        self._check_open()
-        size = len(payload) + (len(headers) if headers is not None else 0)
-        limit = self.max_payload
-        if limit is not None and size > limit:
-            raise PayloadTooLarge(f"{size} bytes, the server takes at most {limit}")
-        data = parser.encode_pub(subject, payload, reply, headers)
-        connection = self._dialer.connection
-        if connection is not None:
-            connection.publish(data)
-        else:
-            self._buffer.add(data, size)
-        self._counts.out_msgs += 1
-        self._counts.out_bytes += size
+        self._publisher.publish(subject, payload, reply, headers)
 
-    def flush(self, timeout: float | None = 10.0) -> Deferred[None]:
-        """Fire when the server has everything that was published so far.
+    def request(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        timeout: float,
+        headers: GivenHeaders | None = None,
+    ) -> Deferred[Message]:
+        """Publish, and fire with the first answer; can be cancelled.
 
-        :param timeout: seconds, or ``None`` to wait as long as the connection lives.
-        :returns: fails with :class:`FlushTimeout` or :class:`NotConnected`.
+        A request that is made while there is no connection is sent when there is one, if
+        that is in time. Subject, payload and headers are as with :meth:`publish`, whose
+        errors are raised at once.
+
+        :param timeout: seconds.
+        :returns: fails with :class:`RequestTimeout`; and at once with :class:`NoResponders`,
+            with :class:`PermissionDenied` when the server forbids the subject or the inbox, with
+            :class:`NotConnected` when the connection is lost, where an answer could have
+            come, and with :class:`ConnectionClosed` when the client is closed.
         """
-        if not self.is_connected:
-            return fail(NotConnected("there is no connection"))
-        flushes = [connection.flush(timeout) for connection in self._dialer.connections]
-        if len(flushes) == 1:
-            return flushes[0]
-        # What was published before a move is on its way over the old connection.
-        return gatherResults(flushes, consumeErrors=True).addCallbacks(
-            lambda _: None, lambda failure: failure.value.subFailure
-        )
+        return self._requests.one(subject, payload, timeout=timeout, headers=headers)
+
+    def request_many(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        timeout: float,
+        stall: float | None = None,
+        most: int | None = None,
+        sentinel: Callable[[Message], bool] | None = None,
+        headers: GivenHeaders | None = None,
+        each: Callable[[Message], Any] | None = None,
+    ) -> Deferred[list[Message]]:
+        """Publish, and fire with all answers that come until they are enough; can be cancelled.
+
+        :param timeout: seconds in all; there may be no answer in that time.
+        :param stall: seconds without an answer after one has come.
+        :param most: number of answers.
+        :param sentinel: says that a message is no answer but the end of them, as
+            :func:`backplane.nats.answers.is_empty` does; what it raises is how this fails.
+        :param each: called with each answer as it comes; what it raises is how this fails.
+        :returns: fails as :meth:`request` does, except that the end of ``timeout`` is no failure.
+        """
+        enough = Enough(timeout=timeout, stall=stall, most=most, sentinel=sentinel)
+        return self._requests.many(subject, payload, enough, headers=headers, each=each)
+
+    def new_inbox(self) -> str:
+        """Return a subject for answers that nobody can guess."""
+        return new_inbox(self._requests.prefix)
 
     def move(self, why: str = "a move was asked for") -> None:
         """Go over to a new connection without a gap, and close the old one then.
@@ -305,76 +201,3 @@ class NatsClient(Service):
     def force_reconnect(self) -> None:
         """Drop the connection, or end the wait, and connect at once; a try under way goes on."""
         self._dialer.force_reconnect()
-
-    # What the dialer tells.
-
-    def connected(self, connection: NatsConnection) -> None:
-        """See :class:`backplane.nats.dialer.Caller`."""
-        self._subscriptions.forget_denials()
-        connection.send(self._subscriptions.lines())
-        limit = connection.session.max_payload
-        for kept in self._buffer.take():
-            if kept.size > limit:
-                # The server would close the connection, and the rest be lost with it.
-                self._counts.lost += 1
-                self._log.error(
-                    "a message of {size} bytes is dropped: the server takes at most {limit}",
-                    size=kept.size,
-                    limit=limit,
-                )
-            else:
-                connection.publish(kept.data)
-
-    def subscribing(self) -> bytes:
-        """See :class:`backplane.nats.handover.Mover`."""
-        return self._subscriptions.lines()
-
-    def unsubscribing(self) -> bytes:
-        """See :class:`backplane.nats.handover.Mover`."""
-        return self._subscriptions.ends()
-
-    def taken_over(self) -> None:
-        """See :class:`backplane.nats.handover.Mover`."""
-        self._subscriptions.forget_denials()
-
-    @property
-    def any_denied(self) -> bool:
-        """See :class:`backplane.nats.handover.Mover`."""
-        return self._subscriptions.any_denied
-
-    def message(self, message: parser.Msg) -> None:
-        """See :class:`backplane.nats.dialer.Caller`."""
-        self._subscriptions.deliver(message)
-
-    def refused(self, text: str, established: bool) -> bool:
-        """See :class:`backplane.nats.dialer.Caller`."""
-        error = read_error(text)
-        self._counts.errors[error.kind] += 1
-        if error.kind == "subscribe":
-            error = self._subscriptions.deny(error)
-        if established:
-            self._log.debug("the server says: {text}", text=text[:300])
-            self.emit(error)
-        return error.kind == "auth"
-
-    def emit(self, event: object) -> None:
-        """See :class:`backplane.nats.dialer.Caller`."""
-        for listener in list(self._listeners):
-            try:
-                listener(event)
-            except Exception:
-                self._log.failure("a listener failed")
-
-    # Small things.
-
-    def _tcp(self, server: Server) -> IStreamClientEndpoint:
-        return HostEndpoint(self._reactor, server.host, server.port, self._manners.connect_timeout)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ConnectionClosed("the client was closed")
-
-
-def _check_callable(given: object) -> None:
-    if not callable(given):
-        raise TypeError(f"{type(given).__name__} cannot be called")

@@ -25,7 +25,7 @@ from backplane.nats.errors import (
     NotConnected,
     ProtocolError,
 )
-from backplane.nats.layer import Creator, explain, start_tls
+from backplane.nats.layer import Creator, explain, refuses, start_tls
 from backplane.nats.reasons import Stage, lost, lost_early, too_slow
 from backplane.nats.session import Answered, Established, InfoChanged, Refused, Session
 
@@ -216,6 +216,11 @@ class NatsConnection(Protocol):
         """Whether it was neither lost nor aborted."""
         return self._why is None and not self._ended
 
+    @property
+    def held(self) -> int:
+        """Bytes of publishes that are kept while the socket does not drain."""
+        return self._held_bytes
+
     def send(self, data: bytes) -> None:
         """Send a control line."""
         transport: Any = self.transport
@@ -351,6 +356,7 @@ class NatsConnection(Protocol):
             self._last_error,
             said,
             expects_info=self._security is not None and not self._tls_first,
+            refused=self._security is not None and refuses(reason.value),
         )
 
     def _flush_late(self, done: Deferred[None], timeout: float) -> None:

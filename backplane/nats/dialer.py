@@ -4,13 +4,14 @@ After a lost connection every server of the pool is tried at once, then round an
 round with a delay that grows from 0.5 to 20 s with jitter, for ever. It begins
 anew once a connection has lasted. A server that lets us in and drops us again is not
 tried in a fast loop, and less and less often if it does not even take our
-subscriptions. After an authentication error the delay is the longest.
+subscriptions. After an authentication error the delay is the longest. A server that
+failed as often as is allowed is given up, and with the last of them everything.
 """
 
 from __future__ import annotations
 
 import random
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -18,21 +19,22 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from backplane.nats import parser
-from backplane.nats.backoff import Delays
 from backplane.nats.connection import NatsConnection, Owner
 from backplane.nats.counts import Counts
 from backplane.nats.errors import ConnectionClosed, ConnectionFailed, NatsError, NotConnected
 from backplane.nats.events import Connected, ConnectFailed, Disconnected
+from backplane.nats.gossip import Gossip
 from backplane.nats.handover import Move, Mover
 from backplane.nats.moving import Moves
 from backplane.nats.opening import Opener
 from backplane.nats.outage import OutageLog
+from backplane.nats.pacing import Pace
 from backplane.nats.servers import Server, ServerPool
+from backplane.nats.state import State
+from backplane.nats.verdict import Verdict
+from backplane.nats.waiters import Waiters
 
 __all__ = ["Caller", "Dialer"]
-
-LASTING: Final = 5.0
-"""Seconds that a connection must live to count as one that works."""
 
 
 class Caller(Mover, Protocol):
@@ -41,6 +43,9 @@ class Caller(Mover, Protocol):
     def connected(self, connection: NatsConnection) -> None:
         """There is a connection: send what must come first on it."""
 
+    def over(self, reason: NatsError) -> None:
+        """There will be no connection: no server is left to try."""
+
 
 class Dialer(Owner):
     """Keeps one connection to one of several servers.
@@ -48,6 +53,7 @@ class Dialer(Owner):
     :param opener: makes the connections.
     :param rng: for the jitter.
     :ivar server: the one that is connected, or was tried last.
+    :ivar last_error: why a connection or try failed, or what a server complained of.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class Dialer(Owner):
         rng: random.Random,
     ) -> None:
         self.server: Server | None = None
+        self.last_error: str | None = None
         self._caller = caller
         self._pool = pool
         self._opener = opener
@@ -68,24 +75,17 @@ class Dialer(Owner):
         self._counts = counts
         self._log = log
         self._outage = OutageLog(log, clock.seconds)
-        self._delays = Delays(rng)
+        self._pace = Pace(rng)
         self._connection: NatsConnection | None = None  # from the first try of its socket on
         self._attempt: Deferred[Any] | None = None
         self._wait: IDelayedCall | None = None
         self._up = False
-        self._since = 0.0
-        self._waiters: list[Deferred[None]] = []
+        self._waiters = Waiters()
         self._moves = Moves(opener, caller, self._take_over, counts=counts, log=log, rng=rng)
+        self._gossip = Gossip(pool, caller.emit, self._leave, enabled=opener.manners.gossip)
         self._over: NatsError | None = None  # why there are no more tries
+        self._started = False
         self._first = True
-        self._forget_trouble()
-
-    def _forget_trouble(self) -> None:
-        self._delays.tries = 0
-        self._round = 0  # servers tried since the last delay
-        self._slow = False  # the credentials are wrong
-        self._hasty = False  # a loss was followed by a try at once
-        self._urgent = False  # a reconnect was asked for
 
     @property
     def connection(self) -> NatsConnection | None:
@@ -96,14 +96,16 @@ class Dialer(Owner):
     def start(self) -> None:
         """Begin to connect; returns at once."""
         self._over = None
+        self._started = True
+        self._pool.restore()
         self._first = True
-        self._forget_trouble()
+        self._pace.forget()
         self._try_next()
 
-    async def stop(self, flush_timeout: float) -> None:
+    async def stop(self, flush_timeout: float | None) -> None:
         """Flush, and close; no more tries.
 
-        :param flush_timeout: in seconds.
+        :param flush_timeout: in seconds; ``None`` for no flush.
         """
         self._over = over = ConnectionClosed("the client was closed")
         if self._wait is not None and self._wait.active():
@@ -114,14 +116,25 @@ class Dialer(Owner):
         await self._moves.drained()
         connection = self._connection
         if connection is not None:
-            if self._up:
+            if self._up and flush_timeout is not None:
                 try:
                     await connection.flush(flush_timeout)
                 except NatsError as error:
                     self._log.warn("the last flush failed: {reason}", reason=error)
             await connection.close()
         if self._over is over:  # not started again meanwhile
-            self._end_waiters(over)
+            self._waiters.end(over)
+
+    @property
+    def state(self) -> State:
+        """What it does, as far as it knows."""
+        if self.connection is not None:
+            return State.CONNECTED
+        if self._over is not None:
+            return State.CLOSED
+        if not self._started:
+            return State.DISCONNECTED
+        return State.CONNECTING if self._first else State.RECONNECTING
 
     def when_connected(self) -> Deferred[None]:
         """Fire when there is a connection.
@@ -133,9 +146,7 @@ class Dialer(Owner):
             return succeed(None)
         if self._over is not None:
             return fail(self._over)
-        waiter: Deferred[None] = Deferred()
-        self._waiters.append(waiter)
-        return waiter
+        return self._waiters.wait()
 
     @property
     def connections(self) -> list[NatsConnection]:
@@ -167,10 +178,17 @@ class Dialer(Owner):
         else:
             self._moves.begin(self._move_targets, why)
 
+    def _leave(self, why: str) -> None:
+        """Move to another server: the one that is connected will end."""
+        if not self._moves.trying:
+            self._moves.begin(self._move_targets, why)
+
     def _move_targets(self) -> list[Server]:
-        here = self.server
+        here, connection = self.server, self._connection
         assert here is not None
-        return [here, *(server for server in self._pool.servers if server != here)]
+        assert connection is not None
+        others = self._gossip.others(here)
+        return list(others) if others and self._gossip.is_lame(connection) else [here, *others]
 
     def _take_over(self, move: Move) -> tuple[NatsConnection, Server]:
         old, before, new = self._connection, self.server, move.connection
@@ -179,14 +197,15 @@ class Dialer(Owner):
         assert new is not None
         self._connection, self.server = new, move.server
         new.owner = self
-        self._since = self._clock.seconds()
-        self._learn(new, move.server)
+        self._pace.established(self._clock.seconds())
+        self._pool.works(move.server)
+        self._gossip.greeted(new, move.server)
         return old, before
 
     def force_reconnect(self) -> None:
         """Drop the connection, or end the wait, and connect at once; a try under way goes on."""
         if self._up and self._connection is not None:
-            self._urgent = True
+            self._pace.urgent = True
             self._connection.abort(NotConnected("a reconnect was asked for"))
         elif self._wait is not None and self._wait.active():
             self._wait.reset(0)
@@ -202,17 +221,19 @@ class Dialer(Owner):
         server = self.server
         assert server is not None
         self._up = True
-        self._since = self._clock.seconds()
-        self._slow = False
+        self._pace.established(self._clock.seconds())
         first, self._first = self._first, False
         self._counts.connects += 1
         if not first:
             self._counts.reconnects += 1
+        self._pool.works(server)
         self._caller.connected(connection)
-        self._learn(connection, server)
         self._outage.connected(server.url)
-        self._end_waiters(None)
         self._caller.emit(Connected(server.url, first))
+        if connection is self._connection and connection.usable:
+            self._waiters.end()
+        if connection is self._connection and connection.usable:
+            self._gossip.greeted(connection, server)
 
     def message(self, message: parser.Msg) -> None:
         """See :class:`Owner`."""
@@ -220,13 +241,13 @@ class Dialer(Owner):
 
     def info_changed(self, connection: NatsConnection) -> None:
         """See :class:`Owner`."""
-        if self.server is not None:
-            self._learn(connection, self.server)
+        if self._up and self.server is not None:
+            self._gossip.heard(connection, self.server)
 
     def refused(self, connection: NatsConnection, text: str) -> None:
         """See :class:`Owner`."""
-        if self._caller.refused(text, connection.session.established):
-            self._slow = True
+        self.last_error = text
+        self._pace.judged(self._caller.refused(text, connection.session.established))
 
     def lost(self, connection: NatsConnection, reason: Exception) -> None:
         """See :class:`Owner`."""
@@ -239,23 +260,19 @@ class Dialer(Owner):
         self._connection = self._attempt = None
         self._moves.end()
         if self._over is not None:
+            if was_up:
+                self._caller.emit(Disconnected(server.url, self._over))
             return
+        self.last_error = str(reason)
         if not was_up:
             self._failed(server, reason)
             return
-        if self._clock.seconds() - self._since >= LASTING:
-            self._delays.tries = 0
-            self._hasty = False
-        elif connection.session.proven:
-            self._delays.tries = 0
-        self._round = 0
+        self._pace.lost(self._clock.seconds(), connection.session.proven)
         self._outage.lost(server.url, str(reason))
         self._caller.emit(Disconnected(server.url, reason))
         if self._over is not None:  # a listener stopped us
             return
-        if self._urgent or not (self._slow or self._hasty or self._delays.tries):
-            self._urgent = False
-            self._hasty = True
+        if self._pace.at_once():
             self._try_next()
         else:
             self._later()
@@ -267,7 +284,7 @@ class Dialer(Owner):
         if self._over is not None or self._connection is not None:
             return
         server = self.server = self._pool.take()
-        self._round += 1
+        self._pace.tried += 1
         try:
             connection = self._connection = self._opener.prepare(server, self)
         except ConnectionFailed as error:
@@ -293,38 +310,28 @@ class Dialer(Owner):
 
     def _failed(self, server: Server, reason: Exception) -> None:
         self._counts.failed += 1
+        if getattr(reason, "refused", False):
+            self._pace.judged(Verdict.SLOWLY)
+        self.last_error = f"{server.address}: {reason}"
         self._outage.failed(server.address, str(reason))
         self._caller.emit(ConnectFailed(server.address, reason))
         if self._over is not None:  # a listener stopped us
             return
-        if self._round < len(self._pool):
+        if self._pool.failed(server, self._opener.manners.max_attempts):
+            self._pace.tried -= 1
+            self._log.warn("{server} is given up", server=server.address)
+        retry = self._opener.manners.retry and len(self._pool)
+        if self._pace.tried < len(self._pool):
             # The others of the pool are tried without waiting.
             self._wait = self._clock.callLater(0, self._try_next)
-        elif self._opener.manners.retry:
+        elif retry:
             self._later()
         else:
-            self._over = ConnectionFailed(
-                f"{server.address}: {reason}", server.address, getattr(reason, "phase", "")
-            )
-            self._end_waiters(self._over)
+            phase = getattr(reason, "phase", "")
+            self._over = over = ConnectionFailed(self.last_error, server.address, phase)
+            self._caller.over(over)
+            self._waiters.end(over)
 
     def _later(self) -> None:
         """Wait, longer each time, and try again."""
-        self._round = 0
-        self._wait = self._clock.callLater(self._delays.next(self._slow), self._try_next)
-
-    def _learn(self, connection: NatsConnection, server: Server) -> None:
-        urls = connection.session.info.get("connect_urls")
-        if isinstance(urls, list):
-            for new in self._pool.learn(urls, server):
-                self._log.debug("the broker names another one: {url}", url=new.url)
-
-    def _end_waiters(self, error: NatsError | None) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if waiter.called:
-                continue  # cancelled
-            if error is None:
-                waiter.callback(None)
-            else:
-                waiter.errback(Failure(error))
+        self._wait = self._clock.callLater(self._pace.delay(), self._try_next)

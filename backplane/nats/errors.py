@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "BadCredentials",
     "BadSubject",
     "BufferFull",
     "ConnectionClosed",
     "ConnectionFailed",
     "DrainTimeout",
     "FlushTimeout",
+    "HeadersError",
+    "HeadersUnsupported",
+    "JetStreamError",
     "NatsError",
     "NoResponders",
+    "NoStream",
     "NotConnected",
     "PayloadTooLarge",
     "PermissionDenied",
@@ -59,13 +64,41 @@ class ConnectionFailed(NatsError):
     """A connection could not be made.
 
     :ivar server: its address, without credentials.
-    :ivar phase: ``connect``, ``info``, ``tls``, ``handshake``.
+    :ivar phase: ``connect``, ``info``, ``tls``, ``login`` (ours could not be made), ``handshake``.
+    :ivar refused: the server does not take our certificate, which will not change soon.
     """
 
-    def __init__(self, message: str, server: str = "", phase: str = "") -> None:
+    def __init__(
+        self, message: str, server: str = "", phase: str = "", *, refused: bool = False
+    ) -> None:
         super().__init__(message)
         self.server = server
         self.phase = phase
+        self.refused = refused
+
+
+class BadCredentials(NatsError, ValueError):
+    """Credentials that cannot be used; nothing secret is in the text.
+
+    :ivar found: what is there instead.
+    :ivar wanted: what would be right.
+    :ivar path: of the file, where they come from one.
+    """
+
+    def __init__(self, found: str, wanted: str, path: str | None = None) -> None:
+        where = f"{path}: " if path else ""
+        super().__init__(f"{where}found {found}, wanted {wanted}")
+        self.found = found
+        self.wanted = wanted
+        self.path = path
+
+
+class HeadersError(NatsError, ValueError):
+    """A header block or field that is not well-formed."""
+
+
+class HeadersUnsupported(NatsError):
+    """The server, or somebody between, takes no headers."""
 
 
 class BufferFull(NatsError):
@@ -86,6 +119,25 @@ class RequestTimeout(NatsError):
 
 class NoResponders(NatsError):
     """Nobody listens on the subject of a request."""
+
+
+class NoStream(NatsError):
+    """No stream has taken a message, or there is no JetStream."""
+
+
+class JetStreamError(NatsError):
+    """JetStream has refused something.
+
+    :ivar code: as in HTTP.
+    :ivar err_code: what exactly, a number of its own for each reason.
+    :ivar description: its words.
+    """
+
+    def __init__(self, code: int, err_code: int, description: str) -> None:
+        super().__init__(f"{description} ({err_code})")
+        self.code = code
+        self.err_code = err_code
+        self.description = description
 
 
 class PermissionDenied(NatsError):

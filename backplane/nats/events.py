@@ -6,7 +6,21 @@ from typing import Final
 
 import attrs
 
-__all__ = ["ConnectFailed", "Connected", "Disconnected", "Moved", "ServerError", "read_error"]
+__all__ = [
+    "BadHeaders",
+    "Closed",
+    "ConnectFailed",
+    "Connected",
+    "Disconnected",
+    "Discovered",
+    "Draining",
+    "HandlerFailed",
+    "LameDuck",
+    "Moved",
+    "ServerError",
+    "SlowConsumer",
+    "read_error",
+]
 
 
 @attrs.frozen
@@ -49,6 +63,81 @@ class ConnectFailed:
 
 
 @attrs.frozen
+class Discovered:
+    """A server told of another one, which was not known.
+
+    :ivar url: without credentials.
+    """
+
+    url: str
+
+
+@attrs.frozen
+class LameDuck:
+    """The connected server is about to end, and wants its clients elsewhere.
+
+    If another server is known the client moves there, which is told by :class:`Moved`;
+    else it stays until the end.
+    """
+
+    url: str
+
+
+@attrs.frozen
+class Draining:
+    """The client takes no more subscriptions, and will close when it is through."""
+
+
+@attrs.frozen
+class Closed:
+    """The client is closed: this is the last event, unless it is started again.
+
+    :ivar reason: why, or ``None`` where that was asked for.
+    """
+
+    reason: Exception | None = None
+
+
+@attrs.frozen
+class SlowConsumer:
+    """Messages of a subscription begin to be dropped, as its callback is too slow for them.
+
+    Told again only after one was delivered.
+
+    :ivar sid: of the subscription.
+    :ivar dropped: messages of the subscription that were dropped so far.
+    """
+
+    subject: str
+    sid: str
+    dropped: int
+
+
+@attrs.frozen
+class HandlerFailed:
+    """The callback of a subscription raised something; it gets the next message all the same.
+
+    :ivar sid: of the subscription.
+    """
+
+    subject: str
+    sid: str
+    reason: BaseException
+
+
+@attrs.frozen
+class BadHeaders:
+    """A message came whose header block cannot be read; it is delivered without it.
+
+    :ivar sid: of the subscription.
+    """
+
+    subject: str
+    sid: str
+    reason: Exception
+
+
+@attrs.frozen
 class ServerError:
     """The server complained.
 
@@ -66,12 +155,13 @@ class ServerError:
     sid: str | None = None
 
 
-_AUTH: Final = (
+AUTH_ERRORS: Final = (
     "authorization violation",
     "user authentication",
     "account authentication",
 )
 _PUBLISH: Final = "permissions violation for publish to "
+_REPLY: Final = "permissions violation for publish with reply of "
 _SUBSCRIBE: Final = "permissions violation for subscription to "
 _TOO_MANY: Final = "maximum subscriptions exceeded"
 
@@ -84,6 +174,8 @@ def read_error(text: str) -> ServerError:
     lowered = text.lower()
     if lowered.startswith(_PUBLISH):
         return ServerError("publish", text, _word(text[len(_PUBLISH) :]))
+    if lowered.startswith(_REPLY):
+        return ServerError("publish", text, _word(text[len(_REPLY) :]))
     if lowered.startswith(_SUBSCRIBE):
         return ServerError(
             "subscribe",
@@ -94,7 +186,7 @@ def read_error(text: str) -> ServerError:
         )
     if lowered.startswith(_TOO_MANY):
         return ServerError("subscribe", text)
-    if lowered.startswith(_AUTH):
+    if lowered.startswith(AUTH_ERRORS):
         return ServerError("auth", text)
     return ServerError("other", text)
 

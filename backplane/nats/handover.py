@@ -21,6 +21,7 @@ from backplane.nats.errors import ConnectionClosed, ConnectionFailed, NatsError
 from backplane.nats.events import read_error
 from backplane.nats.opening import Opener
 from backplane.nats.servers import Server
+from backplane.nats.verdict import Verdict
 
 __all__ = ["Leaving", "Move", "Mover"]
 
@@ -34,8 +35,8 @@ class Mover(Protocol):
     def message(self, message: parser.Msg) -> None:
         """A message came."""
 
-    def refused(self, text: str, established: bool) -> bool:
-        """``-ERR`` came; return whether it says that the credentials are wrong."""
+    def refused(self, text: str, established: bool) -> Verdict:
+        """``-ERR`` came; return what follows from it."""
 
     def subscribing(self) -> bytes:
         """Return what makes a connection deliver what is wanted."""

@@ -7,14 +7,19 @@ from typing import Final
 
 import attrs
 
-__all__ = ["Headers", "HeadersError", "decode_headers", "encode_headers"]
+from backplane.nats.errors import HeadersError
+
+__all__ = [
+    "Headers",
+    "HeadersError",
+    "check_block",
+    "decode_headers",
+    "encode_headers",
+    "fields_of",
+]
 
 _VERSION: Final = b"NATS/1.0"
 _BLANKS: Final = " \t"
-
-
-class HeadersError(ValueError):
-    """A header block or field that is not well-formed."""
 
 
 @attrs.frozen
@@ -45,30 +50,70 @@ class Headers:
 def decode_headers(block: bytes) -> Headers:
     """Read a header block, from ``NATS/1.0`` to the empty line.
 
-    :raises HeadersError: for a block without version line or final empty line, or a
-        field without a colon.
+    :raises HeadersError: for a block without version line or final empty line, a status that
+        is not three digits, or a field without a colon.
     """
-    if not block.startswith(_VERSION) or not block.endswith(b"\r\n\r\n"):
-        raise HeadersError("a header block starts with NATS/1.0 and ends with an empty line")
-    lines = block[:-4].split(b"\r\n")
-    status = None
-    after = lines[0][len(_VERSION) :].decode("utf-8", "replace")
-    if after and after[0] not in _BLANKS:
-        raise HeadersError(f"{lines[0][:20]!r} is not the version NATS/1.0")
-    words = after.strip(_BLANKS).split(None, 1)
-    if words:
-        if not (words[0].isascii() and words[0].isdigit() and len(words[0]) == 3):
-            raise HeadersError(f"{words[0][:20]!r} is not a status")
-        status = int(words[0])
+    lines, words = _split(block)
     fields = []
-    for line in lines[1:]:
-        key, colon, value = line.partition(b":")
-        if not colon or not key:
-            raise HeadersError(f"a header without a colon: {line[:40]!r}")
+    for line in lines:
+        key, _, value = line.partition(b":")
         fields.append(
             (key.decode("utf-8", "replace"), value.decode("utf-8", "replace").strip(_BLANKS))
         )
-    return Headers(tuple(fields), status, words[1] if len(words) > 1 else "")
+    if not words:
+        return Headers(tuple(fields))
+    description = words[1].decode("utf-8", "replace") if len(words) > 1 else ""
+    return Headers(tuple(fields), int(words[0]), description)
+
+
+def check_block(block: bytes) -> None:
+    """Check that :func:`decode_headers` can read a block; cheaper than reading it.
+
+    :raises HeadersError: as it does.
+    """
+    _split(block)
+
+
+def _split(block: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return the lines of fields, and the words of the status: none, one, or two."""
+    if not block.startswith(_VERSION) or not block.endswith(b"\r\n\r\n"):
+        raise HeadersError("a header block starts with NATS/1.0 and ends with an empty line")
+    lines = block[:-4].split(b"\r\n")
+    after = lines.pop(0)[len(_VERSION) :]
+    if after and after[:1] not in b" \t":
+        raise HeadersError(f"{(_VERSION + after)[:20]!r} is not the version NATS/1.0")
+    words = after.strip(b" \t").split(None, 1)
+    if words and not (words[0].isdigit() and len(words[0]) == 3):
+        raise HeadersError(f"{words[0][:20]!r} is not a status")
+    for line in lines:
+        if line.find(b":") < 1:
+            raise HeadersError(f"a header without a colon, or without a name: {line[:40]!r}")
+    return lines, words
+
+
+def fields_of(
+    headers: bytes | Headers | Mapping[str, str | Sequence[str]],
+) -> list[tuple[str, str]]:
+    """Return names and values, in whatever form they are given; they are not checked.
+
+    :raises HeadersError: for a block that cannot be read.
+    :raises TypeError: for what is no headers.
+    """
+    if isinstance(headers, bytes):
+        headers = decode_headers(headers)
+    if isinstance(headers, Headers):
+        return list(headers.fields)
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers are names and values, not {type(headers).__name__}")
+    fields = []
+    for key, values in headers.items():
+        for value in [values] if isinstance(values, str) else values:
+            if not (isinstance(key, str) and isinstance(value, str)):
+                raise TypeError(
+                    f"a header is text, not {type(key).__name__}, {type(value).__name__}"
+                )
+            fields.append((key, value))
+    return fields
 
 
 def encode_headers(headers: Headers | Mapping[str, str | Sequence[str]]) -> bytes:
@@ -76,14 +121,9 @@ def encode_headers(headers: Headers | Mapping[str, str | Sequence[str]]) -> byte
 
     :raises HeadersError: for a key that is not printable ASCII without colon, a value
         or status with a line break, and what UTF-8 cannot encode.
+    :raises TypeError: for what is no headers.
     """
-    if isinstance(headers, Headers):
-        fields = list(headers.fields)
-    else:
-        fields = []
-        for key, value in headers.items():
-            values = [value] if isinstance(value, str) else value
-            fields.extend((key, item) for item in values)
+    fields = fields_of(headers)
     lines = [_first_line(headers) if isinstance(headers, Headers) else _VERSION]
     for key, value in fields:
         if not key or not all("!" <= char <= "~" and char != ":" for char in key):

@@ -8,6 +8,7 @@ Source: RFC 8305, sections 4 and 5.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Any, Final
@@ -42,13 +43,22 @@ class HostEndpoint:
 
     :param reactor: provides time, TCP and name resolution.
     :param timeout: seconds for each address.
+    :param rng: shuffles the addresses, so that many clients do not take the same (ADR-11).
     """
 
-    def __init__(self, reactor: Any, host: str, port: int, timeout: float) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        host: str,
+        port: int,
+        timeout: float,
+        rng: random.Random | None = None,
+    ) -> None:
         self._reactor = reactor
         self._host = host
         self._port = port
         self._timeout = timeout
+        self._rng = rng
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect.
@@ -57,7 +67,7 @@ class HostEndpoint:
             of the first address when none can be connected to.
         """
         return _Attempts(
-            self._reactor, self._host, self._port, self._timeout, protocolFactory
+            self._reactor, self._host, self._port, self._timeout, self._rng, protocolFactory
         ).result
 
 
@@ -66,12 +76,19 @@ class _Attempts:
     """One connecting, from the name on."""
 
     def __init__(
-        self, reactor: Any, host: str, port: int, timeout: float, factory: IProtocolFactory
+        self,
+        reactor: Any,
+        host: str,
+        port: int,
+        timeout: float,
+        rng: random.Random | None,
+        factory: IProtocolFactory,
     ) -> None:
         self.result: Deferred[IProtocol] = Deferred(self._cancel)
         self._reactor = reactor
         self._host = host
         self._timeout = timeout
+        self._rng = rng
         self._factory = factory
         self._found: list[Address] = []
         self._left: Iterator[Address] = iter(())
@@ -101,6 +118,8 @@ class _Attempts:
         if not self._found:
             self._end(Failure(DNSLookupError(f"no results for hostname lookup: {self._host}")))
             return
+        if self._rng is not None:
+            self._rng.shuffle(self._found)
         self._left = iter(_interleaved(self._found))
         self._next()
 

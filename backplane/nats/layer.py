@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from OpenSSL import SSL
 from service_identity import VerificationError
@@ -10,7 +10,9 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReacto
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
-__all__ = ["Creator", "Security", "explain", "start_tls"]
+__all__ = ["Creator", "Security", "explain", "refuses", "start_tls"]
+
+_REFUSALS: Final = ("certificate", "unknown ca", "access denied", "handshake failure")
 
 
 class Security(Protocol):
@@ -46,6 +48,14 @@ def explain(security: Creator, error: BaseException | None) -> str | None:
     if isinstance(error, SSL.Error | VerificationError):
         return f"TLS failed: {error}"
     return None
+
+
+def refuses(error: BaseException | None) -> bool:
+    """Whether it is an alert of a server that does not take our certificate, or wants one."""
+    if not isinstance(error, SSL.Error):
+        return False
+    words = str(error)
+    return "alert" in words and any(word in words for word in _REFUSALS)
 
 
 def start_tls(

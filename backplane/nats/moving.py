@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -17,6 +16,7 @@ from backplane.nats.events import Moved
 from backplane.nats.handover import Leaving, Move, Mover
 from backplane.nats.opening import Opener
 from backplane.nats.servers import Server
+from backplane.nats.waiters import Waiters
 
 __all__ = ["Moves"]
 
@@ -55,12 +55,18 @@ class Moves:
         self._last = float("-inf")
         self._leaving: list[Leaving] = []
         self._closing = 0
-        self._waiters: list[Deferred[None]] = []
+        self._waiters = Waiters()
 
     @property
     def under_way(self) -> bool:
         """Whether messages may come twice, because there are, or just were, two connections."""
         return self._move is not None or self._clock.seconds() - self._last < SETTLING
+
+    @property
+    def trying(self) -> bool:
+        """Whether a move is under way, or will be tried again."""
+        retry = self._retry
+        return self._move is not None or (retry is not None and retry.active())
 
     @property
     def leaving(self) -> list[NatsConnection]:
@@ -93,9 +99,7 @@ class Moves:
     async def drained(self) -> None:
         """Wait until the connections that are leaving are closed."""
         while self._closing:
-            waiter: Deferred[None] = Deferred()
-            self._waiters.append(waiter)
-            await waiter
+            await self._waiters.wait()
 
     def _begin(self, servers: Callable[[], Sequence[Server]], why: str) -> None:
         self.end()
@@ -147,6 +151,4 @@ class Moves:
 
     def _closed(self, result: object) -> None:
         self._closing -= 1
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.callback(None)
+        self._waiters.end()

@@ -29,6 +29,8 @@ class Manners:
     :ivar max_unanswered: keep-alive PINGs that may be unanswered.
     :ivar backlog: bytes of publishes kept while a socket does not drain.
     :ivar tls_first: TLS before INFO.
+    :ivar gossip: servers that other servers tell of are used.
+    :ivar max_attempts: failed tries after which a server is given up; for ever when negative.
     """
 
     retry: bool
@@ -37,6 +39,8 @@ class Manners:
     max_unanswered: int
     backlog: int
     tls_first: bool = False
+    gossip: bool = True
+    max_attempts: int = -1
 
 
 @attrs.frozen(kw_only=True)

@@ -58,11 +58,19 @@ def too_slow(
 
 
 def lost_early(
-    address: str, stage: Stage, informed: bool, words: str, said: str | None, *, expects_info: bool
+    address: str,
+    stage: Stage,
+    informed: bool,
+    words: str,
+    said: str | None,
+    *,
+    expects_info: bool,
+    refused: bool = False,
 ) -> ConnectionFailed:
     """Return the error for a connection that was lost before its handshake was done.
 
     :param said: what TLS has to say of it.
+    :param refused: which is that our certificate is not taken.
     """
     phase = "handshake" if informed else "info"
     if words:
@@ -77,7 +85,7 @@ def lost_early(
         text = "closed after INFO"
     else:
         text = f"closed before INFO{_FIRST if expects_info else ''}"
-    return ConnectionFailed(text, address, phase)
+    return ConnectionFailed(text, address, phase, refused=refused)
 
 
 def lost(words: str, said: str | None, reason: Failure) -> NotConnected:

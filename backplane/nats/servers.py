@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import unquote
@@ -137,9 +138,11 @@ class ServerPool:
 
     def __init__(self, servers: Iterable[Server], rng: random.Random | None) -> None:
         self._rng = rng
-        self._servers = list(servers)
+        self._configured = list(servers)
         if rng is not None:
-            rng.shuffle(self._servers)
+            rng.shuffle(self._configured)
+        self._servers = list(self._configured)
+        self._failures: Counter[tuple[str, int]] = Counter()
         self._next = 0
 
     def __len__(self) -> int:
@@ -155,6 +158,42 @@ class ServerPool:
         server = self._servers[self._next % len(self._servers)]
         self._next = (self._next + 1) % len(self._servers)
         return server
+
+    def works(self, server: Server) -> None:
+        """Forget its failures; the one after it is the next to try."""
+        self._failures.pop((server.host, server.port), None)
+        self._pass(server)
+
+    def failed(self, server: Server, limit: int) -> bool:
+        """Count a failed try; return whether it was the last one allowed, and the server is gone.
+
+        :param limit: failed tries in a row after which a server is dropped; never when negative.
+        """
+        if limit < 0:
+            return False
+        key = (server.host, server.port)
+        self._failures[key] += 1
+        if self._failures[key] < limit or server not in self._servers:
+            return False
+        place = self._servers.index(server)
+        del self._servers[place]
+        del self._failures[key]
+        if self._next > place:
+            self._next -= 1
+        return True
+
+    def _pass(self, server: Server) -> None:
+        if server in self._servers:
+            self._next = self._servers.index(server) + 1
+        self._next %= len(self._servers)
+
+    def restore(self) -> None:
+        """Begin anew: failures are forgotten, and what was configured is there again."""
+        self._failures.clear()
+        there = {(server.host, server.port) for server in self._servers}
+        self._servers += [
+            server for server in self._configured if (server.host, server.port) not in there
+        ]
 
     def learn(self, urls: Iterable[Any], current: Server) -> list[Server]:
         """Take ``connect_urls`` of an INFO.
@@ -195,5 +234,5 @@ class ServerPool:
             self._rng.shuffle(new)
         new = new[: max(0, MAX_DISCOVERED - len(kept))]
         self._servers = kept + new
-        self._next %= len(self._servers)
+        self._pass(current)
         return new

@@ -88,9 +88,19 @@ class Session:
         return DEFAULT_MAX_PAYLOAD
 
     @property
+    def headers(self) -> bool:
+        """Whether the server takes messages with headers."""
+        return self.info.get("headers") is True
+
+    @property
     def unfinished(self) -> bool:
         """Whether a part of a line or payload was received, or anything after INFO."""
         return self._parser.unfinished or self.established
+
+    @property
+    def outstanding(self) -> int:
+        """PINGs that were not answered."""
+        return len(self._waiting)
 
     @property
     def pending(self) -> list[object]:
@@ -132,6 +142,11 @@ class Session:
         self.ping(None)
 
     def _take(self, item: parser.Event, events: list[SessionEvent]) -> None:
+        if not self.info and not isinstance(item, parser.Info):
+            said = type(item).__name__.upper()
+            if isinstance(item, parser.Err):
+                said = f"-ERR {item.text[:80]!r}"
+            raise ConnectionFailed(f"not a NATS server: {said} came before INFO", phase="info")
         if isinstance(item, parser.Msg):
             if not self.established:
                 raise ProtocolError("a message before the handshake was done", events)
@@ -156,8 +171,6 @@ class Session:
 
     def _pong(self, events: list[SessionEvent]) -> None:
         self.unanswered = 0
-        if not self.info:
-            raise ConnectionFailed("not a NATS server: PONG came before INFO", phase="info")
         if not self.established:
             self.established = True
             events.append(Established())

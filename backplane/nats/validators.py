@@ -1,19 +1,17 @@
-"""Subjects: grammar, matching, inbox names; and txnats's attrs validators."""
+"""Subjects: grammar and matching; and txnats's attrs validators."""
 
 from __future__ import annotations
 
-import random
-import string
 from typing import Any, Final
 
 from backplane.nats.errors import BadSubject
 
 __all__ = [
+    "check_callable",
     "check_length",
     "check_publish_subject",
     "check_queue",
     "check_subscribe_subject",
-    "new_token",
     "subject_matches",
 ]
 
@@ -22,7 +20,6 @@ MAX_SUBJECT: Final = 3500
 after a control line of more than 4,096."""
 
 _FORBIDDEN: Final = frozenset(" \t\r\n\x00\x0b\x0c")
-_ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 def _checked(subject: object, what: str) -> list[str]:
@@ -51,7 +48,7 @@ def check_publish_subject(subject: object, what: str = "the subject") -> None:
     :raises BadSubject: when it is empty, has blanks, empty tokens or wildcards.
     """
     tokens = _checked(subject, what)
-    if "*" in tokens or tokens[-1] == ">":
+    if "*" in tokens or ">" in tokens:
         raise BadSubject(f"{what} {str(subject)[:80]!r} has a wildcard")
 
 
@@ -95,11 +92,6 @@ def subject_matches(pattern: str, subject: str) -> bool:
     )
 
 
-def new_token(rng: random.Random, length: int = 22) -> str:
-    """Return unpredictable letters and digits, for inbox names."""
-    return "".join(rng.choices(_ALPHABET, k=length))
-
-
 def is_instance_of_nats_protocol(instance: Any, attribute: Any, value: Any) -> None:
     """Check an attribute that holds a protocol (txnats); :raises ValueError: otherwise."""
     from backplane.nats.protocol import NatsProtocol
@@ -125,3 +117,9 @@ def is_subject_id(instance: Any, attribute: Any, value: Any) -> None:
     number = isinstance(value, int) and not isinstance(value, bool)
     if not (number or (isinstance(value, str) and value and _FORBIDDEN.isdisjoint(value))):
         raise ValueError(f"{value!r} cannot be a subscription id")
+
+
+def check_callable(given: object) -> None:
+    """Check what is to be called later; :raises TypeError: when it cannot be."""
+    if not callable(given):
+        raise TypeError(f"{type(given).__name__} cannot be called")

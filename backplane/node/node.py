@@ -16,6 +16,7 @@ from backplane.config.settings import ServiceConfig
 from backplane.config.strict import STRICT_TTL
 from backplane.nats.client import Connected, NatsClient, ServerError
 from backplane.nats.errors import BadSubject, PayloadTooLarge
+from backplane.nats.jetstream import JetStream
 from backplane.nats.servers import Server, parse_servers
 from backplane.node.admission import MAX_TTL, Admission
 from backplane.node.agent import Agent
@@ -34,8 +35,11 @@ from backplane.node.registration import Registration
 from backplane.node.remembering import Remembering
 from backplane.node.renewal import Renewal, Sources
 from backplane.node.rpcutil import RpcutilAgent
+from backplane.node.spool import Spool
 from backplane.node.standard import DiscoveryAgent, NodeDetails
+from backplane.node.storing import DiskStore
 from backplane.node.ticking import Ticker
+from backplane.node.worker import OneThread
 from backplane.security.audit import AuditLog
 from backplane.security.names import caller_id_for
 from backplane.security.replay import ReplayMemory
@@ -61,6 +65,7 @@ class NodeParts:
     :ivar sources: whom it believes, as whom it speaks, and what it lets them do.
     :ivar audit: open, or ``None``.
     :ivar remembering: what earlier processes acted upon, where that is kept.
+    :ivar spool: the outbox's file, open, where it has one.
     """
 
     config: ServiceConfig
@@ -77,6 +82,7 @@ class NodeParts:
     sources: Sources
     audit: AuditLog | None = None
     remembering: Remembering | None = None
+    spool: Spool | None = None
 
 
 class Node:
@@ -98,9 +104,7 @@ class Node:
             config.brokers,
             parts.reactor,
             name=config.identity,
-            user=config.user,
-            password=config.password,
-            token=config.token,
+            credentials=parts.sources.login.value,
             endpoint=parts.endpoint,
             log=parts.logger("backplane.nats"),
             rng=parts.rng,
@@ -218,7 +222,9 @@ class Node:
             changed=parts.changed,
         )
         self.outbox: Outbox | None = None
+        self._worker = OneThread(parts.reactor, "backplane-outbox")
         if parts.data_publisher:
+            log = parts.logger("backplane.outbox")
             self.outbox = Outbox(
                 Registration(
                     identity=config.identity,
@@ -228,15 +234,20 @@ class Node:
                     now=parts.now,
                 ).seal,
                 self.client,
+                JetStream(self.client),
                 parts.reactor,
                 permanent=(BadSubject, PayloadTooLarge),
-                log=parts.logger("backplane.outbox"),
+                log=log,
                 max_items=config.outbox.max_items,
                 max_bytes=config.outbox.max_bytes,
+                full=config.outbox.full,
+                store=None
+                if parts.spool is None
+                else DiskStore(parts.spool, parts.threads or self._worker, clock, log),
             )
         self._renewal = Renewal(
             parts.sources,
-            lambda: self.client.move("certificates were renewed"),
+            self.client.move,
             clock=clock,
             threads=threads,
             now=parts.now,
@@ -283,7 +294,8 @@ class Node:
                     late.cancel()
         await self.client.stopService()
         if self.outbox is not None:
-            self.outbox.close()
+            await self.outbox.close()
+            self._worker.end()
             self.client.remove_listener(self._pump)
         for calls in self._calls.values():
             calls.cancel()
@@ -307,7 +319,7 @@ class Node:
     def _pump(self, event: object) -> None:
         assert self.outbox is not None
         if isinstance(event, Connected):
-            self.outbox.pump()
+            self.outbox.connected()
         elif isinstance(event, ServerError) and event.kind == "publish" and event.subject:
             self.outbox.forbidden(event.subject, event.text)
 

@@ -12,7 +12,7 @@ from backplane.choria import subjects, v1
 from backplane.choria.message import Request, new_request_id
 from backplane.interfaces import DataItem
 from backplane.nats.validators import check_publish_subject
-from backplane.node.outbox import Sealed
+from backplane.node.entries import Sealed
 
 __all__ = ["Registration"]
 
@@ -74,4 +74,4 @@ class Registration:
         payload = v1.encode_transport(
             v1.seal_request(request, self._signer()), sender=self._identity, reply_to=NOWHERE
         )
-        return Sealed(subject, payload)
+        return Sealed(subject, payload, request.request_id, bool(item.durable))

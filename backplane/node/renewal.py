@@ -16,7 +16,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from backplane.config.settings import ServiceConfig
+from backplane.nats.credentials import Credentials
 from backplane.node.invoking import ThreadRunner
+from backplane.node.login import watch_login
 from backplane.node.ticking import Ticker
 from backplane.node.trust import Trust, watch_policies, watch_trust
 from backplane.security.policy import Policy
@@ -45,10 +47,12 @@ class Sources:
     report: Callable[[str], None]
     trust: Watched[Trust] = attrs.field(init=False)
     policies: Watched[Mapping[str, Policy]] = attrs.field(init=False)
+    login: Watched[Credentials | None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.policies = watch_policies(self.config, self._report)
         self.trust = watch_trust(self.config, self._report, self._report)
+        self.login = watch_login(self.config, self._report)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -69,14 +73,14 @@ class Sources:
 class Renewal:
     """Looks at files, from start to stop.
 
-    :param moved: called when connections to brokers are to be made anew.
+    :param moved: called when connections to brokers are to be made anew, with the reason.
     :param now: wall-clock time.
     """
 
     def __init__(
         self,
         sources: Sources,
-        moved: Callable[[], None],
+        moved: Callable[[str], None],
         *,
         clock: IReactorTime,
         threads: ThreadRunner,
@@ -122,8 +126,12 @@ class Renewal:
             else:
                 self._log.info("certificates were renewed")
                 if self._ticker.running:
-                    self._moved()
+                    self._moved("certificates were renewed")
             self._warn()
+        if await self._check(sources.login):
+            self._log.info("the credentials for brokers were renewed")
+            if self._ticker.running:
+                self._moved("credentials were renewed")
         if await self._check(sources.policies):
             self._log.info("the action policy was renewed")
             self._warn()

@@ -95,7 +95,11 @@ class BrokerTLS:
     def __call__(self, host: str) -> BrokerSecurity:
         """Return the security of one connection to a host, a name or an address."""
         return BrokerSecurity(
-            self._context(), host, self._legacy, lambda text: self._warn_once(host, text)
+            self._context(),
+            host,
+            self._legacy,
+            lambda text: self._warn_once(host, text),
+            bare=self._pair is None,
         )
 
     def _warn_once(self, host: str, text: str) -> None:
@@ -126,16 +130,24 @@ class BrokerTLS:
 class BrokerSecurity:
     """One connection; see :class:`backplane.nats.layer.Security`.
 
+    :param bare: we have no certificate to show.
     :ivar problem: what is wrong with the broker's certificate, once that is known.
     """
 
     def __init__(
-        self, context: SSL.Context, host: str, legacy: bool, warn: Callable[[str], None]
+        self,
+        context: SSL.Context,
+        host: str,
+        legacy: bool,
+        warn: Callable[[str], None],
+        *,
+        bare: bool = False,
     ) -> None:
         self.problem: str | None = None
         self._host = host
         self._legacy = legacy
         self._warn = warn
+        self._bare = bare
         self._context = context
         context.set_verify(SSL.VERIFY_PEER, self._chain)
         context.set_info_callback(self._info)
@@ -160,6 +172,8 @@ class BrokerSecurity:
         for alert, meaning in _ALERTS.items():
             if alert in words:
                 return f"the broker rejected us: {meaning}"
+        if self._bare and "alert handshake failure" in words:
+            return f"the broker rejected us: {_ALERTS['certificate required']} (TLS 1.2)"
         for failure, meaning in _FAILURES.items():
             if failure in words:
                 return f"{meaning} (OpenSSL: {words})"

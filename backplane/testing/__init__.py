@@ -7,11 +7,13 @@ from backplane.testing.harness import Harness
 from backplane.testing.natsserver import NatsServer
 from backplane.testing.network import MemoryNetwork
 from backplane.testing.pki import PKI
+from backplane.testing.stream import FakeStream
 
 __all__ = [
     "PKI",
     "Caller",
     "FakeBroker",
+    "FakeStream",
     "Harness",
     "MemoryNetwork",
     "NatsServer",

@@ -18,13 +18,16 @@ PATIENCE = 300.0
 
 
 class FleetBroker:
-    """A ``nats-server`` that can be asked how many are connected."""
+    """A ``nats-server`` that can be asked how many are connected.
 
-    def __init__(self) -> None:
+    :param config: more of its configuration.
+    """
+
+    def __init__(self, config: str = "") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port: int = free.getsockname()[1]
-        self.server = NatsServer(config=f'http: "127.0.0.1:{self._port}"\n')
+        self.server = NatsServer(config=f'http: "127.0.0.1:{self._port}"\n{config}')
         self.server.start()
         self.server.wait_ready(30)
 

@@ -27,6 +27,7 @@ class Run:
     :ivar memory: most bytes that it had resident.
     :ivar code: exit code.
     :ivar document: its JSON.
+    :ivar errors: what it said beside it.
     """
 
     wall: float
@@ -34,12 +35,17 @@ class Run:
     memory: int
     code: int
     document: dict[str, Any]
+    errors: str
 
 
 class Operator:
-    """Runs the command line against a broker."""
+    """Runs the command line against a broker.
 
-    def __init__(self, port: int) -> None:
+    :param service: whom it commands.
+    """
+
+    def __init__(self, port: int, service: str = "fleet") -> None:
+        self._service = service
         self._folder = tempfile.TemporaryDirectory(prefix="backplane-fleet-")
         self._config = Path(self._folder.name) / "client.cfg"
         self._config.write_text(f"plugin.choria.middleware_hosts = 127.0.0.1:{port}\n")
@@ -48,12 +54,14 @@ class Operator:
         """Run one command on the fleet."""
         command = [sys.executable, "-m", "backplane.cli.main", "--insecure", "--json"]
         begin = time.monotonic()
-        with (Path(self._folder.name) / "output").open("w+b") as output:
+        errors = Path(self._folder.name) / "errors"
+        with (Path(self._folder.name) / "output").open("w+b") as output, errors.open("wb") as said:
             process = subprocess.Popen(
-                [*command, "--config", str(self._config), "fleet", *words],
+                [*command, "--config", str(self._config), self._service, *words],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdout=output,
+                stderr=said,
             )
             _, status, used = os.wait4(process.pid, 0)
             wall = time.monotonic() - begin
@@ -66,6 +74,7 @@ class Operator:
             memory=used.ru_maxrss * 1024,
             code=process.returncode,
             document=document,
+            errors=errors.read_text(errors="replace"),
         )
 
     def close(self) -> None:

@@ -28,6 +28,17 @@ class Bad(Files):
         self.assertIn("such as 10000", wanted["management.outbox.max_items"])
         self.assertIn("such as 67108864", wanted["management.outbox.max_bytes"])
 
+    def test_outbox(self) -> None:
+        """A policy that there is not, and files that cannot be, are found before the start."""
+        text = "management:\n  outbox: {full: block, file: /nonexistent/spool}\n"
+        problems = self.problems(text)
+        self.assertEqual(
+            problems["management.outbox.full"].wanted, "one of wait, drop_oldest, drop_newest"
+        )
+        self.assertIn("no directory", problems["management.outbox.file"].found)
+        problems = self.problems("management:\n  outbox: {file: /}\n")
+        self.assertIn("is a directory", problems["management.outbox.file"].found)
+
     def test_all_at_once(self) -> None:
         """Every mistake is reported, with file, line, key, what was found and what is wanted."""
         text = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.nats.client import Disconnected, ServerError
@@ -26,7 +27,7 @@ class ReadTests(SynchronousTestCase):
             ('Subscription to "a" using queue "q" (sid "7")', "subscribe", ("a", "q", "7")),
             ('Subscription to "a.b.c", too many tokens', "subscribe", ("a.b.c", None, None)),
             ('Subscription to "a)" (sid "x)")', "subscribe", ("a)", None, "x)")),
-            ('Publish with Reply of "r"', "other", (None, None, None)),
+            ('Publish with Reply of "r"', "publish", ("r", None, None)),
             ("Publish to", "other", (None, None, None)),
             ("Publish to ", "publish", (None, None, None)),
             ('Publish to "', "publish", (None, None, None)),
@@ -134,46 +135,53 @@ class FatalTests(ClientCase):
     def test_each(self) -> None:
         """The words are an event and the reason of the loss; the client comes back."""
         client = self.start()
-        for text in (
-            "Stale Connection",
-            "Maximum Payload Violation",
-            "maximum control line exceeded",
-            "Unknown Protocol Operation",
-            "invalid client protocol",
-            "no responders requires headers support",
-            "Failed Account Registration",
-            "maximum account active connections exceeded",
-            "Connection throttling is active. Please try again later.",
-            "Secure Connection - TLS Required",
-            "Authentication Timeout",
-            "No such words 'exist'",
+        for text, waits in (
+            ("Stale Connection", False),
+            ("Maximum Payload Violation", True),
+            ("maximum control line exceeded", True),
+            ("Unknown Protocol Operation", True),
+            ("invalid client protocol", True),
+            ("no responders requires headers support", True),
+            ("Failed Account Registration", True),
+            ("maximum account active connections exceeded", True),
+            ("Connection throttling is active. Please try again later.", True),
+            ("Secure Connection - TLS Required", True),
+            ("Authentication Timeout", True),
+            ("No such words 'exist'", False),
         ):
             self.advance(6)
             self.events.clear()
             self.broker.clients[0].fail(text)
-            self.network.flush()
+            self.advance(0.4)
+            self.assertEqual(client.is_connected, not waits, text)
+            self.advance(0.2)
             self.assertEqual(self.event_names(), ["ServerError", "Disconnected", "Connected"], text)
             self.assertEqual(self.events[0], ServerError("other", text))
             self.assertEqual(str(self.events[1].reason), text)
         self.assertTrue(client.is_connected)
+        ours = [line for line in self.lines(LogLevel.error) if "our fault" in line]
+        self.assertEqual(len(ours), 7)
 
     def test_credentials(self) -> None:
         """A4, A7: wrong or expired credentials are retried slowly."""
         client = self.start()
-        self.advance(6)
         for text in (
             "Authorization Violation",
             "User Authentication Expired",
             "User Authentication Revoked",
             "Account Authentication Expired",
         ):
+            self.advance(6)
+            self.broker.clients[0].fail(text)
+            self.network.flush()
+            self.assertTrue(client.is_connected)  # with credentials that may be new
             self.events.clear()
             self.broker.clients[0].fail(text)
             self.advance(19.8)
             self.assertEqual(self.event_names(), ["ServerError", "Disconnected"])
             self.advance(0.4)
             self.assertTrue(client.is_connected)
-        self.assertEqual(client.counts()["error_auth"], 4)
+        self.assertEqual(client.counts()["error_auth"], 8)
 
     def test_open(self) -> None:
         """What leaves the connection open is an event; it does not explain a later loss."""

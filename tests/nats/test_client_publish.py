@@ -67,7 +67,7 @@ class CheckTests(ClientCase):
         client = self.start()
         for thing in ("text", None, 5, [1]):
             self.assertRaises(TypeError, client.publish, "a", thing)
-        for headers in ("K: v", {"K": "v"}):
+        for headers in ("K: v", {"K": 5}, 7):
             self.assertRaises(TypeError, client.publish, "a", b"", headers=headers)
         self.result(client.flush())
         self.assertEqual(len(self.broker.published), 0)

@@ -319,17 +319,55 @@ class GossipTests(ClientCase):
         self.network.flush()
 
     def test_lame_duck(self) -> None:
-        """R12: the others are known before the end comes, and used at once when it does."""
+        """R12: the client moves to another server, once, before the end comes."""
         other = FakeBroker()
         self.network.listen("b", 1, other)
         client = self.start()
         self.broker.lame_duck(["b:1"])
         self.network.flush()
-        self.assertEqual(client.connected_url, "nats://a:4222")
+        self.assertEqual(client.connected_url, "nats://b:1")
+        self.broker.lame_duck(["b:1"])
         self.absent()
+        self.assertEqual(self.event_names(), ["Connected", "Discovered", "LameDuck", "Moved"])
+        self.assertEqual(client.counts()["moves"], 1)
+        other.drop_all()
+        self.network.flush()
+
+    def test_lame_duck_later(self) -> None:
+        """R12: where the others become known only after the words, it moves then."""
+        client = self.start()
+        self.broker.lame_duck([])
+        self.advance(60)
+        self.assertEqual(self.event_names(), ["Connected", "LameDuck"])
+        other = FakeBroker()
+        self.network.listen("b", 1, other)
+        self.broker.lame_duck(["b:1"])
+        self.network.flush()
+        self.assertEqual(client.connected_url, "nats://b:1")
+        self.assertEqual(self.event_names()[2:], ["Discovered", "Moved"])
+        other.drop_all()
+        self.network.flush()
+
+    def test_lame_ducks(self) -> None:
+        """Two servers that both are about to end do not play ball with the client."""
+        other = FakeBroker()
+        self.network.listen("b", 1, other)
+        other.info["ldm"] = True
+        client = self.start("a,b:1", randomize=False)
+        self.broker.lame_duck(["b:1"])
+        self.advance(30)
+        self.assertEqual(client.counts()["moves"], 1)
         self.assertEqual(client.connected_url, "nats://b:1")
         other.drop_all()
         self.network.flush()
+
+    def test_off(self) -> None:
+        """R11: without gossip the pool is what was configured."""
+        client = self.start(gossip=False)
+        self.broker.send_info(connect_urls=["b:1", "c:1"])
+        self.network.flush()
+        self.assertEqual(self.servers(client), ["a:4222"])
+        self.assertEqual(self.event_names(), ["Connected"])
 
 
 class CrowdTests(ClientCase):

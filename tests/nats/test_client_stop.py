@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from zope.interface import implementer
 
-from backplane.nats.client import Connected, ConnectFailed, Disconnected, NatsClient
+from backplane.nats.client import Closed, Connected, ConnectFailed, Disconnected, NatsClient
 from backplane.nats.errors import ConnectionClosed
 from backplane.testing.network import MemoryNetwork
 from tests.nats.bench import HELLO, ClientCase, Script, numbers
@@ -30,7 +30,7 @@ class StopTests(ClientCase):
         self.assertEqual(self.broker.clients, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(client.counts()["lost"], 0)
-        self.assertEqual(self.event_names(), ["Connected"])
+        self.assertEqual(self.event_names(), ["Connected", "Disconnected", "Closed"])
         self.assertRaises(ConnectionClosed, client.publish, "n", b"")
 
     def test_server_does_not_answer(self) -> None:
@@ -132,7 +132,7 @@ class StopTests(ClientCase):
         self.result(client.stopService())
         self.assertEqual(self.broker.connections, 1)
         self.assertEqual(self.broker.clients, [])
-        self.assertEqual(self.events, [])
+        self.assertEqual(self.events, [Closed()])
         self.assertFalse(client.is_connected)
 
 
@@ -162,7 +162,8 @@ class RestartTests(ClientCase):
         client.publish("n", b"1")
         self.result(client.flush())
         self.assertEqual(got, [b"1"])
-        self.assertEqual(self.events, [Connected("nats://a:4222", True)] * 2)
+        connected = [event for event in self.events if isinstance(event, Connected)]
+        self.assertEqual(connected, [Connected("nats://a:4222", True)] * 2)
         counts = client.counts()
         self.assertEqual((counts["connects"], counts["reconnects"]), (2, 0))
 

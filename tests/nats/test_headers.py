@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from backplane.nats.headers import Headers, HeadersError, decode_headers, encode_headers
+from backplane.nats.errors import HeadersError
+from backplane.nats.headers import (
+    Headers,
+    check_block,
+    decode_headers,
+    encode_headers,
+    fields_of,
+)
 
 keys = st.text([chr(code) for code in range(33, 127) if chr(code) != ":"], min_size=1)
 values = st.text(max_size=30).filter(
@@ -17,6 +27,15 @@ values = st.text(max_size=30).filter(
         and not any("\ud800" <= char <= "\udfff" for char in text)
     )
 )
+
+
+def readable(read: Callable[[bytes], object], block: bytes) -> bool:
+    """Say whether a block can be read."""
+    try:
+        read(block)
+    except HeadersError:
+        return False
+    return True
 
 
 class DecodeTests(SynchronousTestCase):
@@ -70,14 +89,18 @@ class DecodeTests(SynchronousTestCase):
         ):
             self.assertRaises(HeadersError, decode_headers, block)
 
-    @given(st.binary(max_size=80))
+    @given(st.binary(max_size=80) | st.text("N 1:\r\n\t05", max_size=20).map(str.encode))
     def test_garbage(self, data: bytes) -> None:
-        """Whatever comes, it is headers or one error."""
-        for block in (data, b"NATS/1.0\r\n" + data + b"\r\n\r\n"):
-            try:
-                decode_headers(block)
-            except HeadersError:
-                pass
+        """Whatever comes, it is headers or one error; checking alone says the same."""
+        for block in (
+            data,
+            b"NATS/1.0" + data + b"\r\n\r\n",
+            b"NATS/1.0\r\n" + data + b"\r\n\r\n",
+        ):
+            if readable(decode_headers, block):
+                check_block(block)
+            else:
+                self.assertRaises(HeadersError, check_block, block)
 
 
 class EncodeTests(SynchronousTestCase):
@@ -102,6 +125,17 @@ class EncodeTests(SynchronousTestCase):
             self.assertRaises(HeadersError, encode_headers, {"K": value})
         for status in (Headers((), -1), Headers((), 1000), Headers((), 1, "a\r\nB: c")):
             self.assertRaises(HeadersError, encode_headers, status)
+
+    def test_forms(self) -> None:
+        """A mapping, headers and a block say the same; other things are none."""
+        fields = [("A", "1"), ("B", "2"), ("B", "3")]
+        given: dict[str, Any] = {"A": "1", "B": ("2", "3")}
+        for form in (given, Headers(tuple(fields)), encode_headers(given)):
+            self.assertEqual(fields_of(form), fields)
+        self.assertRaises(HeadersError, fields_of, b"A: 1")
+        others: list[Any] = [None, 1, "A: 1", fields, {"A": 1}, {"A": [b"1"]}, {b"A": "1"}]
+        for other in others:
+            self.assertRaises(TypeError, fields_of, other)
 
     @given(st.lists(st.tuples(keys, values)))
     def test_round_trip(self, fields: list[tuple[str, str]]) -> None:

@@ -106,9 +106,9 @@ class SessionTests(SynchronousTestCase):
 
     def test_server_pings(self) -> None:
         """Each is answered, also during the handshake."""
-        self.session.receive(b"PING\r\n")
-        self.assertEqual(self.out(), b"PONG\r\n")
-        self.established()
+        self.session.receive(b"INFO {}\r\nPING\r\n")
+        self.assertTrue(self.out().endswith(b"PING\r\nPONG\r\n"))
+        self.session.receive(b"PONG\r\n")
         self.session.receive(b"PING\r\npInG x\r\n")
         self.assertEqual(self.out(), b"PONG\r\nPONG\r\n")
 
@@ -120,6 +120,20 @@ class SessionTests(SynchronousTestCase):
             self.assertIn(repr(said[:40]), str(caught.exception))
             self.assertLess(len(str(caught.exception)), 100)
             self.assertEqual(caught.exception.phase, "info")
+
+    def test_info_is_first(self) -> None:
+        """What a server might say later is not NATS when it comes first."""
+        for said, name in (
+            (b"PING\r\n", "PING"),
+            (b"PONG\r\n", "PONG"),
+            (b"+OK\r\n", "OK"),
+            (b"-ERR 'no'\r\n", "-ERR 'no'"),
+            (b"MSG a 1 0\r\n\r\n", "MSG"),
+        ):
+            with self.assertRaises(ConnectionFailed) as caught:
+                Session(self.connect).receive(said)
+            wanted = f"not a NATS server: {name} came before INFO"
+            self.assertEqual((str(caught.exception), caught.exception.phase), (wanted, "info"))
 
     def test_error_later(self) -> None:
         """After INFO it is a protocol error, with what was complete before it."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,7 +13,6 @@ from backplane.nats.validators import (
     check_publish_subject,
     check_queue,
     check_subscribe_subject,
-    new_token,
     subject_matches,
 )
 
@@ -110,17 +107,3 @@ class MatchTests(SynchronousTestCase):
         self.assertEqual(
             subject_matches(".".join(pattern), ".".join(subject)), matches(pattern, subject)
         )
-
-
-class TokenTests(SynchronousTestCase):
-    """Names of inboxes."""
-
-    def test_tokens(self) -> None:
-        """Letters and digits, as many as asked for, from the generator."""
-        rng = random.Random(1)
-        made = {new_token(rng) for _ in range(1000)}
-        self.assertEqual(len(made), 1000)
-        self.assertEqual({len(token) for token in made}, {22})
-        self.assertTrue(all(token.isascii() and token.isalnum() for token in made))
-        self.assertEqual(new_token(random.Random(1)), new_token(random.Random(1)))
-        self.assertEqual(len(new_token(rng, 8)), 8)

@@ -16,6 +16,7 @@ from backplane.interfaces import DataItem
 from backplane.node.outbox import ItemRefused, Outbox, OutboxFull, Sealed
 from backplane.testing import Harness, RecordingApplication
 from tests.node.messages import Lines
+from tests.node.outboxes import Acker
 from tests.node.threads import QueueReactor
 
 
@@ -235,6 +236,7 @@ class OtherCallersTests(SynchronousTestCase):
         self.outbox = Outbox(
             self.seal,
             self.link,
+            Acker(),
             self.reactor,
             permanent=(),
             log=Lines().logger(),
@@ -361,6 +363,7 @@ class OtherCallersTests(SynchronousTestCase):
         outbox = Outbox(
             self.seal,
             self.link,
+            Acker(),
             self.reactor,
             permanent=(),
             log=Lines().logger(),

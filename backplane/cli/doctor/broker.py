@@ -78,9 +78,10 @@ class BrokerCheck:
             [self.address],
             self.reactor,
             name=party.identity if party.kind == "service" else party.caller_id,
-            user=party.user,
-            password=party.password,
-            token=party.token,
+            user=None if party.login else party.user,
+            password=None if party.login else party.password,
+            token=None if party.login else party.token,
+            credentials=party.login,
             endpoint=self.endpoint,
             retry=False,
             connect_timeout=self.timeout,
@@ -148,6 +149,13 @@ class BrokerCheck:
             self._say(server, failed("broker.tls", text, fix, cause))
             self._skip(server, ("broker.login",), "there is no TLS connection")
             return
+        if phase == "login":
+            if self.tls is not None:
+                self._say(server, skipped("broker.tls", "our credentials cannot be used"))
+            fix = login_fix(text, self.party)
+            self._say(server, failed("broker.login", text, fix, ExitCode.CREDENTIALS))
+            self._skip(server, (), "the broker was not told who we are")
+            return
         if phase == "handshake" and self.tls is not None:
             self._say(server, ok("broker.tls", "the handshake is done"))
         refused = "authorization" in text.lower() or "authentication" in text.lower()
@@ -163,10 +171,12 @@ class BrokerCheck:
         assert self.client is not None
         payload = self.client.max_payload or 0
         party = self.party
-        if party.token or server.token:
+        if party.token or (server.token and party.login is None):
             who = "with the token"
-        elif party.user or server.user:
+        elif party.user or (server.user and party.login is None):
             who = f"as user {party.user or server.user}"
+        elif party.login is not None:
+            who = f"with {' and '.join(party.login_files)}"
         else:
             who = "without user and password"
         self._say(server, ok("broker.login", f"let in {who}; messages may have {payload:,} bytes"))

@@ -24,6 +24,7 @@ from backplane.cli.doctor.certificates import (
 from backplane.cli.doctor.files import check_account, check_audit, check_files
 from backplane.cli.doctor.findings import Finding, failed, skipped
 from backplane.cli.doctor.fleet import ask_clocks
+from backplane.cli.doctor.logins import check_login
 from backplane.cli.doctor.operator import read_operator
 from backplane.cli.doctor.party import Party
 from backplane.cli.doctor.service import read_service
@@ -106,6 +107,7 @@ async def examine(
         check_audit(party, orders.account),
         check_account(party, orders.account) if party.kind == "service" else (),
         found,
+        check_login(party, now()),
         check_certificates(party, material, now()),
         (check_clock(material, party.sources, now()),),
         check_access(party, orders.callers),

@@ -23,7 +23,7 @@ from backplane.client.accounting import ExitCode
 from backplane.config.rules import why_not_readable, why_not_writable
 from backplane.security.pemfiles import mode_warning
 
-__all__ = ["check_account", "check_audit", "check_files"]
+__all__ = ["changeable", "check_account", "check_audit", "check_files", "readable_fix"]
 
 
 def check_files(party: Party) -> Iterator[Finding]:
@@ -34,7 +34,7 @@ def check_files(party: Party) -> Iterator[Finding]:
             setting = str(getattr(party.settings, name))
             path = str(getattr(party.files, name))
             if (why := why_not_readable(path)) is not None:
-                fix = _readable_fix(path, setting)
+                fix = readable_fix(path, setting)
                 yield failed(f"file.{name}", f"{setting}: {path}, {why}", fix, cause)
             else:
                 yield from _modes(f"file.{name}", path, private=name == "key")
@@ -49,7 +49,7 @@ def check_files(party: Party) -> Iterator[Finding]:
 def _plain(check: str, setting: str, path: str, written: bool) -> Iterator[Finding]:
     why = (why_not_writable if written else why_not_readable)(path)
     if why is not None:
-        fix = _writable_fix(path) if written else _readable_fix(path, setting)
+        fix = _writable_fix(path) if written else readable_fix(path, setting)
         yield failed(check, f"{setting}: {path}, {why}", fix, ExitCode.USAGE)
     elif written and not os.path.exists(path):
         yield ok(check, f"{path} is not there yet, and can be made")
@@ -57,7 +57,8 @@ def _plain(check: str, setting: str, path: str, written: bool) -> Iterator[Findi
         yield from _modes(check, path)
 
 
-def _readable_fix(path: str, setting: str) -> str:
+def readable_fix(path: str, setting: str) -> str:
+    """Return what to do about a file that cannot be read."""
     if os.path.exists(path) and not os.path.isdir(path):
         return f"run as a user who may read it, or let this one read it: ls -l {path}"
     return f"put the file there, or correct {setting}"
@@ -79,7 +80,7 @@ def _modes(
         return
     found = os.stat(path)
     mode = stat.S_IMODE(found.st_mode)
-    trouble = list(_changeable(check, path, mode, private))
+    trouble = list(changeable(check, path, mode, private))
     if private and not trouble and (text := mode_warning(path)) is not None:
         trouble.append(warning(check, text, f"chmod 0600 {path}"))
     yield from trouble
@@ -87,7 +88,8 @@ def _modes(
         yield ok(check, f"{path} is readable, mode {mode:04o}")
 
 
-def _changeable(check: str, path: str, mode: int, private: bool) -> Iterator[Finding]:
+def changeable(check: str, path: str, mode: int, private: bool) -> Iterator[Finding]:
+    """Say who else can change or replace a file."""
     cause = ExitCode.FAILED
     if mode & stat.S_IWOTH:
         yield failed(check, f"everybody can change {path} (mode {mode:04o})", _own(path), cause)
@@ -125,6 +127,8 @@ def check_account(party: Party, account: Account | None) -> Iterator[Finding]:
         wanted = {name: (getattr(party.files, name), False) for name in ("ca", "cert", "key")}
     if party.crl is not None:
         wanted["crl"] = (party.crl, False)
+    for setting, path in party.login_files.items():
+        wanted[setting.rpartition(".")[2]] = (path, False)
     for setting, each in party.further.items():
         wanted[setting.rpartition(".")[2]] = each
     kept: dict[Obstacle, list[str]] = {}
@@ -178,7 +182,7 @@ def check_audit(party: Party, account: Account | None) -> Iterator[Finding]:
                 fix = f"chown {who.name} {found.path}" if found.bits else None
                 yield failed(check, f"{what}: {found.reason}", fix)
     if not trouble and os.name != "nt" and os.path.isdir(folder):
-        for finding in _changeable(check, folder, stat.S_IMODE(os.stat(folder).st_mode), False):
+        for finding in changeable(check, folder, stat.S_IMODE(os.stat(folder).st_mode), False):
             trouble = True
             yield finding
     if not trouble:

@@ -88,6 +88,7 @@ def connect_fix(text: str) -> str:
 def tls_fix(text: str, party: Party) -> str:
     """Return what to do about a TLS handshake that fails."""
     service = party.kind == "service"
+    first = "management.tls.handshake_first:" if service else "plugin.backplane.handshake_first ="
     words = {
         "ca": party.files.ca if party.files is not None else "the CA file",
         "cert": party.files.cert if party.files is not None else "the certificate",
@@ -98,11 +99,8 @@ def tls_fix(text: str, party: Party) -> str:
         "no_tls": "management.tls with scheme, ca, cert and key"
         if service
         else "leave --insecure out",
-        "first": "see what answers on this port; if the broker has handshake_first: "
-        "management.tls.handshake_first: true"
-        if service
-        else "see what answers on this port; operators cannot use a broker with handshake_first",
-        "first_off": "management.tls.handshake_first: false, if the broker says INFO first"
+        "first": f"see what answers on this port; if the broker has handshake_first: {first} true",
+        "first_off": f"{first} false, if the broker says INFO first"
         if party.tls_first
         else "look which program answers on this port",
     }
@@ -118,11 +116,15 @@ def login_fix(text: str, party: Party) -> str:
     low = text.lower()
     if "authorization" in low or "authentication" in low:
         keys = "management.nats" if service else "plugin.nats.user and plugin.nats.pass"
+        if party.login is not None:
+            return f"renew what {' and '.join(party.login_files)} names, or let the broker know it"
         if party.user or party.token or any("@" in each for each in party.brokers):
             return f"correct {keys}, or the broker's list of users"
         if party.secure:
             return f"let the broker know this certificate's name (verify_and_map), or set {keys}"
         return f"set {keys}"
+    if "our credentials cannot be used" in text:
+        return "mend the file that is named there"
     if "PONG" in text:
         return "look at the load of the broker, or give it more time with --timeout"
     if "INFO" in text and party.secure and not party.tls_first:

@@ -9,6 +9,7 @@ from backplane.cli.doctor.findings import Finding, failed, ok, problems, warning
 from backplane.cli.doctor.party import CHECK, Party, counted, exposed
 from backplane.client.accounting import ExitCode
 from backplane.client.credentials import client_certname
+from backplane.client.login import CREDENTIALS, make_login
 from backplane.config.brokers import check_broker
 from backplane.config.client import ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError, Problem
@@ -57,6 +58,10 @@ def read_operator(
     except ValueError as error:
         fix = "set MCOLLECTIVE_CERTNAME to the name in your certificate"
         missing.append(failed("certificate.name", str(error), fix, ExitCode.CREDENTIALS))
+    try:
+        make_login(config)
+    except ConfigError as error:
+        missing += problems(CHECK, error, ExitCode.USAGE)
     if missing:
         return None, [*found, *missing]
     found.insert(0, ok(CHECK, f"{_source(config)}: {counted(len(brokers), 'broker')}"))
@@ -76,8 +81,11 @@ def read_operator(
         files=files,
         settings=settings,
         legacy=provider == "puppet" or legacy in ("1", "yes", "true", "y", "t"),
+        tls_first=config.handshake_first,
         user=config.user,
         password=config.password,
+        login=None if config.credentials is None else make_login(config),
+        login_files={} if config.credentials is None else {CREDENTIALS: config.credentials},
         sources=config.files,
     )
     return party, [*found, *missing]

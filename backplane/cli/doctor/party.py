@@ -11,6 +11,7 @@ import attrs
 
 from backplane.cli.doctor.findings import Finding, warning
 from backplane.config.settings import ServiceConfig
+from backplane.nats.credentials import Credentials
 from backplane.security.providers import TLSFiles
 
 __all__ = ["CHECK", "Party", "counted", "exposed"]
@@ -30,6 +31,8 @@ class Party:
     :ivar files: ``None`` in the insecure mode, and when they are not all known.
     :ivar settings: keys of the configuration that name them.
     :ivar legacy: brokers without alternative names are taken.
+    :ivar login: how it logs in to brokers, where that needs files.
+    :ivar login_files: those, by setting.
     :ivar further: other files that are read, or, where true, written: by setting.
     :ivar sources: the configuration's own files.
     :ivar partial: keys with mistakes were left out.
@@ -51,6 +54,8 @@ class Party:
     user: str | None = attrs.field(default=None, repr=False)
     password: str | None = attrs.field(default=None, repr=False)
     token: str | None = attrs.field(default=None, repr=False)
+    login: Credentials | None = attrs.field(default=None, repr=False)
+    login_files: Mapping[str, str] = attrs.field(factory=dict)
     further: Mapping[str, tuple[str, bool]] = attrs.field(factory=dict)
     sources: tuple[str, ...] = ()
     partial: bool = False

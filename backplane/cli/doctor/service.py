@@ -20,6 +20,7 @@ from backplane.config.nodes import to_plain
 from backplane.config.service import LoadedConfig, load_file
 from backplane.config.settings import ServiceConfig
 from backplane.errors import ConfigError, Problem
+from backplane.node.login import login_files, make_login
 from backplane.node.trust import SETTINGS
 from backplane.security.keys import find_puppet_files
 from backplane.security.names import caller_id_for, valid_certname
@@ -181,6 +182,8 @@ def _party(path: str, config: ServiceConfig, files: TLSFiles | None, partial: bo
         user=config.user,
         password=config.password,
         token=config.token,
+        login=make_login(config) if login_files(config) else None,
+        login_files=login_files(config),
         further={key: (where, w) for key, (where, w) in further.items() if where is not None},
         sources=(path,),
         partial=partial,

@@ -1,0 +1,99 @@
+"""Publishing: what is checked before, and what is kept while there is no connection."""
+
+from __future__ import annotations
+
+from twisted.logger import Logger
+
+from backplane.nats import parser
+from backplane.nats.buffer import PublishBuffer
+from backplane.nats.connection import NatsConnection
+from backplane.nats.counts import Counts
+from backplane.nats.dialer import Dialer
+from backplane.nats.errors import ConnectionClosed, HeadersUnsupported, PayloadTooLarge
+from backplane.nats.headers import encode_headers
+from backplane.nats.requests import GivenHeaders
+from backplane.nats.validators import check_length, check_publish_subject
+
+__all__ = ["Publisher"]
+
+
+class Publisher:
+    """Publishes for one client.
+
+    :param dialer: has the connection.
+    :param bound: bytes of publishes that are kept while there is none.
+    :ivar closed: why nothing is taken any more, or ``None``.
+    """
+
+    def __init__(self, dialer: Dialer, counts: Counts, log: Logger, bound: int) -> None:
+        self.closed: str | None = None
+        self._dialer = dialer
+        self._counts = counts
+        self._log = log
+        self._buffer = PublishBuffer(bound)
+
+    @property
+    def kept(self) -> int:
+        """Bytes that wait for a connection."""
+        return self._buffer.bytes
+
+    def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        reply: str | None,
+        headers: GivenHeaders | None,
+    ) -> None:
+        """See :meth:`backplane.nats.client.NatsClient.publish`."""
+        check_publish_subject(subject)
+        if reply is not None:
+            check_publish_subject(reply, "the reply")
+        check_length(subject, reply)
+        if not isinstance(payload, bytes):
+            # The length of a memoryview is that of its items, which need not be bytes.
+            payload = bytes(memoryview(payload))
+        if headers is not None and not isinstance(headers, bytes):
+            headers = encode_headers(headers)
+        if self.closed is not None:
+            raise ConnectionClosed(self.closed)
+        size = len(payload)
+        if headers is not None:
+            size += len(headers)
+        connection = self._dialer.connection
+        if connection is not None:
+            limit = connection.session.max_payload
+            if size > limit:
+                raise PayloadTooLarge(f"{size} bytes, the server takes at most {limit}")
+            if headers is not None and not connection.session.headers:
+                raise HeadersUnsupported("the server takes no headers")
+            connection.publish(parser.encode_pub(subject, payload, reply, headers))
+        else:
+            self._buffer.add(parser.encode_pub(subject, payload, reply, headers), size)
+        self._counts.out_msgs += 1
+        self._counts.out_bytes += size
+
+    def resume(self, connection: NatsConnection) -> None:
+        """Send what was kept over a new connection; what it cannot take is dropped."""
+        limit = connection.session.max_payload
+        for kept in self._buffer.take():
+            if kept.data.startswith(b"H") and not connection.session.headers:
+                self._counts.lost += 1
+                self._log.error("a message is dropped: the server takes no headers")
+            elif kept.size > limit:
+                # The server would close the connection, and the rest be lost with it.
+                self._counts.lost += 1
+                self._log.error(
+                    "a message of {size} bytes is dropped: the server takes at most {limit}",
+                    size=kept.size,
+                    limit=limit,
+                )
+            else:
+                connection.publish(kept.data)
+
+    def refuse(self, why: str) -> None:
+        """Take nothing any more."""
+        self.closed = why
+
+    def abandon(self) -> None:
+        """Drop what is kept: there will be no connection."""
+        self._counts.lost += len(self._buffer.take())

@@ -18,7 +18,7 @@ from backplane.client.credentials import Credentials, insecure_credentials, load
 from backplane.client.run import Operator
 from backplane.config.client import ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError
-from backplane.host import host_identity
+from backplane.host import home_folder, host_identity
 from backplane.nats.client import NatsClient
 from backplane.nats.errors import NatsError
 from backplane.security.names import valid_identity
@@ -43,7 +43,7 @@ def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settin
 
     :raises Fault: when it cannot be used.
     """
-    home = os.path.expanduser("~")
+    home = home_folder()
     searched: list[str] = []
     if path is None:
         path, searched = find_config(home, os.path.exists)

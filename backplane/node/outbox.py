@@ -37,7 +37,8 @@ from backplane.node.callers import Callers
 __all__ = ["ItemRefused", "Link", "Outbox", "OutboxFull", "OutboxStatistics", "Sealed"]
 
 MAX_WAITING: Final = 1000
-"""Producers that may wait for room; the next one is refused."""
+"""Producers that may wait for room; the next one is refused. So is one whose item, with those
+that wait, would be larger than the outbox may be: what waits is in memory too."""
 
 WINDOW_ITEMS: Final = 512
 """Items sent before a PING asks for their confirmation."""
@@ -140,6 +141,7 @@ class Outbox:
         self._queue: deque[_Entry] = deque()
         self._bytes = 0
         self._waiting: deque[tuple[Sealed, bool, Deferred[_Entry]]] = deque()
+        self._waiting_bytes = 0
         self._window: list[_Entry] = []
         self._closed = False
         self._idle: Deferred[None] | None = None
@@ -259,7 +261,7 @@ class Outbox:
         self._counts["lost"] += len(self._queue)
         entries, self._queue, self._window = list(self._queue), deque(), []
         waiting, self._waiting = list(self._waiting), deque()
-        self._bytes = 0
+        self._bytes = self._waiting_bytes = 0
         if entries:
             self._log.warn("{count} published items did not reach the broker", count=len(entries))
         for entry in entries:
@@ -285,21 +287,30 @@ class Outbox:
             entry = self._append(sealed, confirm)
             self.pump()
             return succeed(entry)
-        if len(self._waiting) >= MAX_WAITING:
+        waiting_bytes = self._waiting_bytes + len(sealed.payload)
+        if len(self._waiting) >= MAX_WAITING or waiting_bytes > self._max_bytes:
             self._counts["refused"] += 1
             return fail(
                 OutboxFull(
-                    f"the outbox is full ({len(self._queue)} items, {self._bytes} bytes) "
-                    f"and {MAX_WAITING} producers wait; the item was not accepted"
+                    f"the outbox is full ({len(self._queue)} items, {self._bytes} bytes) and "
+                    f"{len(self._waiting)} producers wait with {self._waiting_bytes} bytes; "
+                    "the item was not accepted"
                 )
             )
         accepted: Deferred[_Entry] = Deferred(self._abandon)
         self._waiting.append((sealed, confirm, accepted))
+        self._waiting_bytes = waiting_bytes
         return accepted
 
     def _abandon(self, accepted: Deferred[_Entry]) -> None:
         self._counts["refused"] += 1
-        self._waiting = deque(entry for entry in self._waiting if entry[2] is not accepted)
+        stay: deque[tuple[Sealed, bool, Deferred[_Entry]]] = deque()
+        for entry in self._waiting:
+            if entry[2] is accepted:
+                self._waiting_bytes -= len(entry[0].payload)
+            else:
+                stay.append(entry)
+        self._waiting = stay
 
     def _room(self, sealed: Sealed) -> bool:
         return (
@@ -324,6 +335,7 @@ class Outbox:
             self._settle(entry)
         while self._waiting and self._room(self._waiting[0][0]):
             sealed, confirm, accepted = self._waiting.popleft()
+            self._waiting_bytes -= len(sealed.payload)
             if not accepted.called:  # as by trial, when a test has timed out
                 accepted.callback(self._append(sealed, confirm))
         self._check_idle()

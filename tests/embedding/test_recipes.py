@@ -54,7 +54,8 @@ class UwsgiTests(RecipeCase, Served, WebCase):
         return [
             *("-c", EXECUTE, str(Path(sys.executable).with_name("uwsgi"))),
             *("--http-socket", f"127.0.0.1:{self.port}", "--master", "--processes", "2"),
-            *("--enable-threads", "--die-on-term"),
+            "--enable-threads",
+            *("--hook-master-start", "unix_signal:15 gracefully_kill_them_all"),
             *("--wsgi-file", str(self.recipe("uwsgi_app.py")), "--callable", "app"),
         ]
 

@@ -14,7 +14,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 
@@ -30,6 +30,9 @@ from backplane.stdlog import StandardLog
 __all__ = ["AsyncManagement", "lifespan", "running", "start"]
 
 _T = TypeVar("_T")
+
+HURRIES: Final = 20
+"""How often a stop is told to hurry: more often than it has steps to wait for."""
 
 
 async def start(
@@ -80,6 +83,10 @@ def lifespan(
     return context
 
 
+_running: set[AsyncManagement] = set()
+"""Those of this process that were started and not stopped, in whatever loop."""
+
+
 class AsyncManagement:
     """A management on a loop; each method belongs to that loop. Made by :func:`start`."""
 
@@ -88,12 +95,19 @@ class AsyncManagement:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self._reactor: HostedReactor | None = HostedReactor(self._loop)
-        self._management = Management(
-            config, reactor=self._reactor, log_to=StandardLog(), calls=calls, **options
-        )
-        for each in provided:
-            self._management.provide(each)
+        self._ending: asyncio.Task[None] | None = None
+        self._stopping: Deferred[Any] = Deferred()
+        reactor = HostedReactor(self._loop)
+        self._reactor: HostedReactor | None = reactor
+        try:
+            self._management = Management(
+                config, reactor=reactor, log_to=StandardLog(), calls=calls, **options
+            )
+            for each in provided:
+                self._management.provide(each)
+        except BaseException:
+            reactor.release()
+            raise
 
     async def start(self) -> None:
         """Start; only for one that was not started yet.
@@ -103,6 +117,7 @@ class AsyncManagement:
         reactor = self._here()
         if self._management.running:
             raise StateError("the management was started already")
+        _forget_closed()
         reactor.open()
         try:
             self._management.startService()
@@ -110,6 +125,7 @@ class AsyncManagement:
             self._reactor = None
             await reactor.close()
             raise
+        _running.add(self)
         forks.watch(self)
 
     @property
@@ -144,23 +160,72 @@ class AsyncManagement:
         await self._management.data_outbox.put_future(item)
 
     async def stop(self) -> None:
-        """Stop in order, and leave nothing behind; twice does nothing."""
+        """Stop in order, and leave nothing behind; twice does nothing, at the same time is once.
+
+        Where the task is cancelled meanwhile it stops at once: what was published and not
+        sent yet is lost. Once the loop is closed there is nobody left to say goodbye with,
+        and what is open is closed.
+
+        :raises StateError: on another loop.
+        """
         forks.check(self._pid)
+        if self._loop.is_closed():
+            self._abandon()
+            return
+        if asyncio.get_running_loop() is not self._loop:
+            raise StateError("the management belongs to another event loop")
         reactor, self._reactor = self._reactor, None
-        if reactor is None:
+        if reactor is not None:
+            self._ending = self._loop.create_task(self._end(reactor))
+        ending = self._ending
+        if ending is None:
             return
         try:
-            await self._awaited(maybeDeferred(self._management.stopService))
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            if not ending.done():
+                await self._hurry()
+                await asyncio.wait([ending])
+            raise
+
+    async def _end(self, reactor: HostedReactor) -> None:
+        self._stopping = maybeDeferred(self._management.stopService)
+        try:
+            await self._awaited(self._stopping)
+        except asyncio.CancelledError:  # of all tasks, at the end of a loop
+            await self._hurry()
+            raise
         finally:
-            await reactor.close()
+            _running.discard(self)
+            if reactor.running:
+                await reactor.close()
+            else:
+                reactor.release()
+            if self._management.running:  # and will never come to an end by itself
+                self._management.abandon()
+
+    async def _hurry(self) -> None:
+        """Cancel what the stop waits for, one step after the other."""
+        for _ in range(HURRIES):
+            if not self._management.running:
+                break
+            self._stopping.cancel()
+            await asyncio.sleep(0)
 
     def forked(self) -> None:
         """See :class:`backplane.forks.Embedded`."""
-        if self._reactor is None:
+        if self not in _running:
             return
-        self._reactor = None
-        self._management.abandon()
+        self._abandon()
         forks.tell(self._pid)
+
+    def _abandon(self) -> None:
+        """Let go of everything without the loop."""
+        _running.discard(self)
+        reactor, self._reactor = self._reactor, None
+        if reactor is not None:
+            reactor.abandon()
+            self._management.abandon()
 
     def _here(self) -> HostedReactor:
         forks.check(self._pid)
@@ -172,3 +237,10 @@ class AsyncManagement:
 
     async def _awaited(self, waiting: Deferred[_T]) -> _T:
         return await waiting.asFuture(self._loop)
+
+
+def _forget_closed() -> None:
+    """Give up what was left running on loops that are closed, so that its name is free."""
+    for management in list(_running):
+        if management._loop.is_closed():
+            management._abandon()

@@ -22,7 +22,7 @@ __all__ = ["Embedded", "ForkedError", "check", "watch"]
 _log = Logger(namespace="backplane.forks", observer=StandardLog())
 
 HOOKS: Final = (
-    "start it after the fork: in gunicorn's post_fork, uWSGI's @postfork, Celery's "
+    "start it after the fork: in gunicorn's post_worker_init, uWSGI's @postfork, Celery's "
     "worker_process_init, the initializer of a multiprocessing pool; or pass "
     'after_fork="start"'
 )

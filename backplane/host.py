@@ -1,4 +1,4 @@
-"""What this machine is called, for identities that nobody configured."""
+"""What this machine is called, for identities that nobody configured, and the user's home."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from backplane.security.names import default_identity
 
-__all__ = ["host_identity"]
+__all__ = ["home_folder", "host_identity"]
 
 FACTER_PATH: Final = os.pathsep.join(("/opt/puppetlabs/bin", "/usr/local/bin", "/usr/bin"))
 """Where Puppet's packages put it; looked at after ``PATH``."""
@@ -30,6 +30,15 @@ def host_identity() -> str:
         return default_identity(host, [lambda: _full_name(host), _facter])
     except ValueError:
         return host
+
+
+def home_folder() -> str:
+    """Return the user's home directory, in each system's own way; empty when there is none.
+
+    In containers users have neither a name nor ``HOME``, and ``~`` stays what it is.
+    """
+    home = os.path.expanduser("~")
+    return "" if home.startswith("~") else home
 
 
 def _full_name(host: str) -> str | None:

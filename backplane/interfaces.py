@@ -24,6 +24,7 @@ __all__ = [
     "IInfoSource",
     "ILogLevelSetable",
     "IPausable",
+    "IStopCheckable",
     "IStopable",
     "LogLevel",
     "blocking",
@@ -86,6 +87,13 @@ class IStopable(Interface):
 
     def shutdown():
         """End the application. Called some seconds after the request."""
+
+
+class IStopCheckable(IStopable):
+    """An ``IStopable`` that may know beforehand that it cannot be ended."""
+
+    def check_shutdown():
+        """Raise what is in the way; called before a shutdown is promised to the caller."""
 
 
 class ILogLevelSetable(Interface):

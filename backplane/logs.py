@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from io import FileIO
 from typing import Any, Final
 
+import attrs
 from twisted.logger import (
     ILogObserver,
     LogEvent,
@@ -146,6 +147,10 @@ class ManagementLog:
         """Return a logger whose events end here."""
         return Logger(namespace=namespace, observer=self)
 
+    def output(self, namespace: str) -> Logger:
+        """Return a logger for what is not the backplane's own: no level holds it back."""
+        return Logger(namespace=namespace, observer=_Unfiltered(self.write))
+
     def open(self) -> None:
         """Open the log file, if there is one.
 
@@ -161,8 +166,11 @@ class ManagementLog:
 
     def __call__(self, event: LogEvent) -> None:
         """Take an event (:class:`twisted.logger.ILogObserver`)."""
-        if event["log_level"] < self.level:
-            return
+        if event["log_level"] >= self.level:
+            self.write(event)
+
+    def write(self, event: LogEvent) -> None:
+        """Take an event of whatever level."""
         if self._file is None or not self._file.write(json_line(event)):
             self._host(event)
 
@@ -170,6 +178,15 @@ class ManagementLog:
         Logger(namespace="backplane.logs", observer=self._host).error(
             "cannot write the log file: {error}; lines go to the host's log", error=error
         )
+
+
+@implementer(ILogObserver)
+@attrs.frozen
+class _Unfiltered:
+    write: Callable[[LogEvent], None]
+
+    def __call__(self, event: LogEvent) -> None:
+        self.write(event)
 
 
 def json_line(event: LogEvent) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from twisted.python.failure import Failure
@@ -192,6 +192,15 @@ class Management(MultiService):
             raise TypeError(f"a listener is called, and {type(listener).__name__} cannot be")
         self._listeners.append(listener)
 
+    def logger(self, namespace: str, *, output: bool = False) -> Logger:
+        """Return a logger that writes where this management's log goes.
+
+        :param namespace: below ``backplane``, for what belongs to the backplane.
+        :param output: for what others print, which ``loglevel`` does not hold back.
+        """
+        make = self._log_sink.output if output else self._log_sink.logger
+        return make(namespace)
+
     def privilegedStartService(self) -> None:
         """Start the privileged part of the application's service."""
         for application in self._provision.services:
@@ -347,6 +356,9 @@ class Management(MultiService):
         await maybeDeferred(step).addErrback(self._stop_failed, what)
 
     def _stop_failed(self, failure: Failure, what: str) -> None:
+        if failure.check(CancelledError):
+            self._log.warn("{what} was cut short", what=what)
+            return
         self._log.failure("{what} failed", failure, what=what)
 
     def _report(self, text: str) -> None:

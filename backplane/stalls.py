@@ -19,12 +19,13 @@ from types import FrameType
 from typing import Any, Final
 
 import attrs
+from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 import twisted
 
-__all__ = ["Stall", "StallWatch", "find_place"]
+__all__ = ["Stall", "StallService", "StallWatch", "find_place"]
 
 THRESHOLD: Final = 1.0
 """Seconds without a turn that count as a stall."""
@@ -126,6 +127,40 @@ class StallWatch:
                 seconds=self._seconds() - began,
                 place=stall.place,
             )
+
+
+class StallService(Service):
+    """A :class:`StallWatch` as a service of a Twisted program::
+
+        StallService().setServiceParent(application)
+
+    ``twistd backplane`` has one. What it finds goes to the log as ``backplane.stalls``.
+
+    :param reactor: what to watch; the global one by default, asked for at start.
+    :param threshold: seconds without a turn that count as a stall.
+    """
+
+    def __init__(self, reactor: Any = None, *, threshold: float = THRESHOLD) -> None:
+        self._reactor = reactor
+        self._threshold = threshold
+        self._watch: StallWatch | None = None
+
+    def startService(self) -> None:
+        """Watch from now on."""
+        super().startService()
+        reactor = self._reactor
+        if reactor is None:
+            from twisted.internet import reactor
+        log = Logger(namespace="backplane.stalls")
+        self._watch = StallWatch(reactor, log, threshold=self._threshold)
+        self._watch.start()
+
+    def stopService(self) -> None:
+        """Watch no more."""
+        super().stopService()
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
 
 
 def find_place(frame: FrameType | None) -> Stall:

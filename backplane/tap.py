@@ -22,14 +22,17 @@ from typing import Any
 
 import attrs
 from twisted.application.service import MultiService
+from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 from twisted.python import usage
 
 from backplane.config.document import read_file
 from backplane.config.service import LoadedConfig, load_file
 from backplane.errors import BackplaneError, ConfigError
+from backplane.hangup import HangUps
 from backplane.host import host_identity
 from backplane.logs import printable
+from backplane.plugincache import forget_complaint
 from backplane.service import Management
 from backplane.sidecar import Sidecar
 from backplane.stalepid import forget_stale
@@ -59,6 +62,7 @@ class Options(usage.Options):
         except (ConfigError, _StartError) as error:
             sys.stderr.write(f"backplane: error: {error}\n")
             raise SystemExit(1) from None
+        forget_complaint()
         if self.parent is not None and self.parent.get("pidfile"):
             forget_stale(self.parent["pidfile"])
         self["plan"] = _Plan(source, loaded, management, factory, os.getpid(), _Terminal())
@@ -175,6 +179,7 @@ class _Standalone(MultiService):
         self._plan = plan
         self._log = Logger(namespace="backplane.tap")
         self._stalls: StallWatch | None = None
+        self._hangups: HangUps | None = None
 
     def startService(self) -> None:
         """Make the application and start everything."""
@@ -189,7 +194,7 @@ class _Standalone(MultiService):
             self._make(management, loaded)
             management.setServiceParent(self)
             super().startService()
-            self._watch_stalls()
+            self._watch()
         except (Exception, SystemExit) as error:
             self._fail(error)
         finally:
@@ -199,17 +204,26 @@ class _Standalone(MultiService):
         """Stop everything."""
         if self._stalls is not None:
             self._stalls.stop()
-        return super().stopService()
+        return maybeDeferred(super().stopService).addBoth(self._stopped)
 
-    def _watch_stalls(self) -> None:
+    def _stopped(self, result: Any) -> Any:
+        if self._hangups is not None:
+            self._hangups.stop()
+        return result
+
+    def _watch(self) -> None:
         from twisted.internet import reactor  # twistd's own, which runs this
 
         self._stalls = StallWatch(reactor, Logger(namespace="backplane.stalls"))
         self._stalls.start()
+        self._hangups = HangUps(reactor.stop, reactor, self._log)
+        self._hangups.start()
 
     def _make(self, management: Management, loaded: LoadedConfig) -> None:
         if loaded.sidecar is not None:
-            management.provide(Sidecar(loaded.sidecar))
+            log = management.logger("backplane.sidecar")
+            output = management.logger("backplane.sidecar", output=True)
+            management.provide(Sidecar(loaded.sidecar, log=log, output=output))
         if self._plan.factory is None:
             return
         try:

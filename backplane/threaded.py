@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
+import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Literal
@@ -35,6 +37,9 @@ AfterFork = Literal["error", "start"]
 
 STOP_TIMEOUT: Final = 20.0
 """Seconds that a stop may take in all; what it waits for has bounds below that."""
+
+INTERRUPTED: Final = 5.0
+"""Seconds that one may take which somebody waits for who has been interrupted."""
 
 
 def start_in_thread(
@@ -84,12 +89,22 @@ class ThreadedManagement:
         self._options = {**options, "calls": calls}
         self._after_fork = after_fork
         self._listeners: list[Callable[[ManagementState], None]] = []
+        self._prepare(config)
+
+    def _prepare(self, config: object) -> None:
+        """Make everything that belongs to this process."""
         self._pid = os.getpid()
-        self._reactor: BackgroundReactor | None = None
-        self._management = self._make(config)
+        self._lock = threading.Lock()
+        self._started = False
+        self._stopping = False
+        self._background = BackgroundReactor("backplane")
+        try:
+            self._management = self._make(config)
+        except BaseException:
+            self._background.stop()
+            raise
 
     def _make(self, config: object) -> Management:
-        self._background = BackgroundReactor("backplane")
         management = Management(
             config,
             reactor=self._background.reactor,
@@ -103,22 +118,28 @@ class ThreadedManagement:
         return management
 
     def start(self) -> None:
-        """Start; only for one that was not started yet.
+        """Start; once.
 
-        :raises StateError: when it was.
+        :raises StateError: when it was started, or is stopped meanwhile.
         """
         forks.check(self._pid)
-        if self._reactor is not None:
-            raise StateError("the management was started already")
-        self._background.start()
-        try:
-            self._background.call(self._management.startService)
-        except BaseException:
-            self._background.stop()
-            raise
-        self._reactor = self._background
+        with self._lock:
+            if self._started:
+                raise StateError("the management was started already; make another one")
+            self._started = True
         forks.watch(self)
+        try:
+            self._background.start()
+            self._background.call(self._start)
+        except BaseException:
+            self._end(INTERRUPTED)
+            raise
         atexit.register(self._at_exit)
+
+    def _start(self) -> None:
+        if self._stopping:
+            raise StateError("the management was stopped while it started")
+        self._management.startService()
 
     @property
     def state(self) -> ManagementState:
@@ -136,10 +157,17 @@ class ThreadedManagement:
         """Wait until operators can reach the service.
 
         :param timeout: seconds; ``None`` for ever.
-        :raises TimeoutError: when that is not enough.
+        :raises TimeoutError: when that is not enough; it says what is amiss.
         :raises StateError: when the management stops before.
         """
-        self._ask(self._management.when_ready, timeout=timeout)
+        try:
+            self._ask(self._management.when_ready, timeout=timeout)
+        except TimeoutError:
+            state = self._management.state
+            why = f": {state.last_error}" if state.last_error else ""
+            raise TimeoutError(
+                f"not ready within {timeout:g} s, but {state.phase.value}{why}"
+            ) from None
 
     def publish(self, item: DataItem, timeout: float | None = None) -> None:
         """Publish data, and wait until the broker has it; see :mod:`backplane.node.outbox`.
@@ -159,24 +187,31 @@ class ThreadedManagement:
         self._ask(put, timeout=timeout)
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> bool:
-        """Stop in order, and end the thread; twice does nothing.
+        """Stop in order, and end the thread; twice does nothing, at the same time is once.
 
         :param timeout: seconds that it may take.
         :returns: whether everything has ended within that time.
+        :raises StateError: in the management's thread, which would wait for itself.
         """
         forks.check(self._pid)
-        reactor, self._reactor = self._reactor, None
-        if reactor is None:
+        if not self._started:
             return True
-        if reactor.here:
-            self._reactor = reactor
+        if self._background.here:
             raise StateError("stop() waits for the thread that it was called in")
         atexit.unregister(self._at_exit)
+        return self._end(timeout)
+
+    def _end(self, timeout: float) -> bool:
+        self._stopping = True
+        late = time.monotonic() + timeout
         try:
-            reactor.call(self._management.stopService, timeout=timeout)
-        except TimeoutError:
+            self._background.call(self._management.stopService, timeout=timeout)
+        except (TimeoutError, StateError):  # late, or somebody else has ended it
             pass
-        return reactor.stop(1.0)
+        ended = self._background.stop(max(1.0, late - time.monotonic()))
+        if ended and self._management.running:  # and will never come to an end by itself
+            self._management.abandon()
+        return ended
 
     def __enter__(self) -> ThreadedManagement:
         return self
@@ -191,28 +226,26 @@ class ThreadedManagement:
 
     def forked(self) -> None:
         """See :class:`backplane.forks.Embedded`."""
-        reactor, self._reactor = self._reactor, None
-        if reactor is None:
+        if self._background.over:
             return
         atexit.unregister(self._at_exit)
-        reactor.abandon()
+        self._background.abandon()
         self._management.abandon()
         if self._after_fork == "error":
             forks.tell(self._pid)
         else:
-            self._pid = os.getpid()
-            self._management = self._make(_own(self._config, self._management.config))
+            self._prepare(_own(self._config, self._management.config))
             self.start()
 
     def _at_exit(self) -> None:
         if os.getpid() == self._pid:
-            self.stop(5.0)
+            self.stop(INTERRUPTED)
 
     def _ask(self, function: Callable[..., Any], *args: Any, timeout: float | None = None) -> Any:
         forks.check(self._pid)
-        if self._reactor is None:
+        if not self._started:
             raise StateError("the management is not running")
-        return self._reactor.call(function, *args, timeout=timeout)
+        return self._background.call(function, *args, timeout=timeout)
 
 
 def _own(given: object, config: ServiceConfig) -> object:

@@ -90,5 +90,7 @@ class _Counting(_Wrapping):
     protocol = _Counted
 
     def __init__(self, inner: IProtocolFactory, link: CountedLink) -> None:
+        quiet: Any = inner
+        quiet.noisy = False  # or each question is two lines in the host's log
         super().__init__(inner)
         self.link = link

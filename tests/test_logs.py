@@ -262,6 +262,16 @@ class ManagementLogTests(SynchronousTestCase):
         )
         self.assertEqual(self.host, [])
 
+    def test_output(self) -> None:
+        """What others print goes the same way, whatever the level."""
+        self.log("critical").output("backplane.x").debug("printed")
+        self.assertEqual([event["log_namespace"] for event in self.host], ["backplane.x"])
+        log = self.log("critical", self.path)
+        log.open()
+        log.output("backplane.x").debug("printed")
+        self.assertEqual(json.loads(Path(self.path).read_text())["message"], "printed")
+        self.assertEqual(len(self.host), 1)
+
     def test_rotated(self) -> None:
         """Rotation loses no line."""
         log = self.log("info", self.path)

@@ -90,6 +90,9 @@ class ProvideTests(ManagementCase):
         for config in (None, "app.yaml", ["name"]):
             problems = self.assertRaises(ConfigError, Management, config)
             self.assertIn("wanted a mapping, or an object with name", str(problems))
+        section = {"name": "app", "brokers": ["b"]}
+        problems = self.assertRaises(ConfigError, Management, {"management": section})
+        self.assertIn("wanted what stands below that key", str(problems))
 
     def test_started_twice(self) -> None:
         """A second start is refused by what it is, and the first one goes on."""
@@ -101,7 +104,9 @@ class ProvideTests(ManagementCase):
     def test_no_interface(self) -> None:
         """An object that provides nothing is a mistake, and the text says what is missing."""
         management = self.harness.make()
-        for thing in (object(), "app", None, Pausable):
+        error = self.assertRaises(TypeError, management.provide, Pausable)
+        self.assertEqual(str(error), "Pausable is a class; an instance of it is provided")
+        for thing in (object(), "app", None):
             error = self.assertRaises(TypeError, management.provide, thing)
             self.assertIn("IPausable", str(error))
             self.assertIn("@implementer", str(error))

@@ -26,7 +26,7 @@ from backplane.client.enrolment import (
 from backplane.client.puppetca import PuppetAuthority, read_address
 from backplane.config.client import ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError
-from backplane.host import host_identity
+from backplane.host import home_folder, host_identity
 from backplane.security.csr import Request, check_name, fingerprint_shown, read_fingerprint
 from backplane.security.issued import Bundle, facts_of
 from backplane.security.keys import find_puppet_files
@@ -121,7 +121,7 @@ def _plan(
 
     :raises Fault: when that cannot be.
     """
-    home = os.path.expanduser("~")
+    home = home_folder()
     uid = os.geteuid() if hasattr(os, "geteuid") else None
     path = config or find_config(home, os.path.exists)[0]
     try:

@@ -19,7 +19,7 @@ from backplane.client.login import load_login
 from backplane.client.run import Operator
 from backplane.config.client import ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError
-from backplane.host import host_identity
+from backplane.host import home_folder, host_identity
 from backplane.nats import credentials as nats
 from backplane.nats.client import NatsClient
 from backplane.nats.errors import NatsError
@@ -46,7 +46,7 @@ def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settin
 
     :raises Fault: when it cannot be used.
     """
-    home = os.path.expanduser("~")
+    home = home_folder()
     searched: list[str] = []
     if path is None:
         path, searched = find_config(home, os.path.exists)

@@ -31,6 +31,13 @@ __all__ = ["Run"]
 DISCOVERY_BODY: Final = "cGluZw=="
 """``ping`` in base64, as Go clients send it."""
 
+BATCH: Final = 512 * 1024
+"""Bytes of requests after which the broker is waited for. One for each service of a large fleet
+would not fit into the memory of a connection."""
+
+PATIENCE: Final = 60.0
+"""Seconds that the broker may take for that."""
+
 MAX_STRANGERS: Final = 100
 """Identities that answered unasked, or too often, beyond the number of those that were asked."""
 
@@ -150,15 +157,33 @@ class Run:
             return
         self._subscribe(self._request, self._reply)
         document = self._operator.sealed(self._request)
+        under_way = 0
         for identity in sorted(found):
+            if under_way >= BATCH:
+                await self._taken()
+                if self._stop is not None or self._clock.seconds() >= self._end:
+                    return  # who was not asked any more is among those without an answer
+                under_way = 0
             subject = subjects.node(job.collective, identity)
             self._subjects.add(subject)
             self._client.publish(subject, document)
             self._sent = True
+            under_way += len(document)
         until = self._end
         if job.timeout is None:
-            until = self._asked + job.rule.timeout + job.agent_timeout
+            until = self._clock.seconds() + job.rule.timeout + job.agent_timeout
         await self._wait(lambda: until, lambda: len(self._answers) >= found.total())
+
+    async def _taken(self) -> None:
+        """Wait until the broker has what was sent; answers come meanwhile."""
+        flushed = self._client.flush(None)
+        # A connection that is lost ends the run by its event.
+        flushed.addErrback(lambda failure: failure.trap(NatsError))
+        flushed.addCallback(lambda result: self._wake())
+        end = min(self._end, self._clock.seconds() + PATIENCE)
+        await self._wait(lambda: end, lambda: flushed.called)
+        if not flushed.called and end < self._end:
+            self._halt(Stop.LOST, f"the broker did not take requests within {PATIENCE:g} s")
 
     async def _wait(self, until: Callable[[], float], over: Callable[[], bool]) -> None:
         """Wait until it is over, stopped, or time."""

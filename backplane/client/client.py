@@ -23,7 +23,7 @@ from backplane.client.jobs import make_job
 from backplane.client.login import load_login
 from backplane.client.run import Operator, Progress
 from backplane.config.client import find_config, load_client_config
-from backplane.host import host_identity
+from backplane.host import home_folder, host_identity
 from backplane.nats import credentials as nats
 from backplane.nats.client import NatsClient
 from backplane.nats.servers import Server
@@ -193,7 +193,7 @@ def file_options(path: str | None, options: Mapping[str, Any]) -> dict[str, Any]
 
     :raises ConfigError: when there is no file, or it cannot be used.
     """
-    home = os.path.expanduser("~")
+    home = home_folder()
     searched: list[str] = []
     if path is None:
         path, searched = find_config(home, os.path.exists)

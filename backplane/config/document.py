@@ -127,8 +127,13 @@ _SYNTAX: Final = (
     (r"character '\\t'", "a tab", "blanks: YAML takes no tabs outside of quotes"),
     (r"character '(.)' that", "a value that begins with {0}", "such text in quotes"),
     ("mapping values", "a second ': ' in a value, or wrong indentation", "such text in quotes"),
-    ("undefined alias", "a value that begins with *", "such text in quotes"),
-    ("constructor for the tag", "a value that begins with !", "such text in quotes"),
+    ("undefined alias|scanning an alias", "a value that begins with *", "such text in quotes"),
+    ("scanning an anchor|duplicate anchor", "a value that begins with &", "such text in quotes"),
+    (
+        "constructor for the tag|(scan|pars)ing a tag|tag handle",
+        "a value that begins with !",
+        "such text in quotes",
+    ),
     ("another document", "a second document after ---", "one document in a file"),
 )
 

@@ -29,6 +29,9 @@ def config_from(
     :raises ConfigError: with all mistakes.
     """
     if isinstance(given, Mapping):
+        if "management" in given and "name" not in given:
+            wanted = "what stands below that key; load_file() reads a whole file"
+            raise ConfigError([Problem("management", "a mapping with a key management", wanted)])
         return parse(
             given,
             env=os.environ,

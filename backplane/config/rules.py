@@ -128,7 +128,7 @@ def why_not_readable(path: str) -> str | None:
         return "which does not exist"
     if os.path.isdir(path):
         return "which is a directory"
-    return None if os.access(path, os.R_OK) else "which may not be read"
+    return None if _may(path, os.R_OK) else "which may not be read"
 
 
 def why_not_writable(path: str) -> str | None:
@@ -136,7 +136,14 @@ def why_not_writable(path: str) -> str | None:
     if os.path.isdir(path):
         return "which is a directory"
     if os.path.exists(path):
-        return None if os.access(path, os.W_OK) else "which may not be written"
+        return None if _may(path, os.W_OK) else "which may not be written"
     if not os.path.isdir(folder):
         return f"in {folder!r}, which is no directory"
-    return None if os.access(folder, os.W_OK | os.X_OK) else f"in {folder!r}, not writable"
+    return None if _may(folder, os.W_OK | os.X_OK) else f"in {folder!r}, not writable"
+
+
+def _may(path: str, how: int) -> bool:
+    # Not as whoever started us, but with the rights that we have, such as CAP_DAC_READ_SEARCH.
+    if os.access in os.supports_effective_ids:
+        return os.access(path, how, effective_ids=True)
+    return os.access(path, how)

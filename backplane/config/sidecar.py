@@ -253,17 +253,25 @@ class SidecarReader:
         if not text:
             self._problems.add(key, "''", "a program", node)
             return text
-        found: str | None = text
         if "/" in text:
-            text = os.path.join(self._folder, text)
-            found = text if os.path.isfile(text) and os.access(text, os.X_OK) else None
-            wanted = "a program that can be run"
-        elif self._check_files:
-            found = shutil.which(text, path=self._path or os.defpath)
+            text = os.path.join(self._folder, text.removeprefix("./"))
+            why, wanted = _in_the_way(text), "a program that can be run"
+        else:
+            there = shutil.which(text, path=self._path or os.defpath)
+            why = None if there else "is not on PATH"
             wanted = "a program on PATH, or its path with a slash"
-        if found is None and self._check_files:
-            self._problems.add(key, f"{text!r}, which cannot be run", wanted, node)
+        if why is not None and self._check_files:
+            self._problems.add(key, f"{text!r}, which {why}", wanted, node)
         return text
+
+
+def _in_the_way(path: str) -> str | None:
+    """Say why a file cannot be run, if anything is known to be in the way."""
+    if not os.path.exists(path):
+        return "does not exist"
+    if not os.path.isfile(path):
+        return "is no file"
+    return None if os.access(path, os.X_OK) else "is not executable"
 
 
 def _text_rule(text: str) -> str | None:

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from backplane._version import __version__
 from backplane.choria.ddl import Metadata
 from backplane.choria.durations import format_duration
-from backplane.interfaces import LogLevel
+from backplane.interfaces import IStopCheckable, LogLevel
 from backplane.node.agent import ActionRequest, Agent, action
 from backplane.node.calling import MethodCalls
 from backplane.node.description import describe
@@ -38,8 +38,8 @@ CALL_DEADLINE: Final = TIMEOUT - 1.25
 """Seconds that one method of the application may take: the caller hears of it
 before the action's own deadline."""
 
-INFO_PATIENCE: Final = 1.0
-"""Seconds that ``info`` waits for the health check and the facts."""
+INFO_PATIENCE: Final = 0.8
+"""Seconds that ``info`` waits for the health check and the facts: it answers within one."""
 
 NOT_CHECKED: Final = Health(None, False, "unknown", None)
 """The health of what cannot be checked."""
@@ -236,8 +236,12 @@ class BackplaneAgent(Agent):
         outputs=[output("delay", "Delay", "string", "How long until the shutdown")],
         aggregate=summary("delay"),
     )
-    def shutdown(self, request: ActionRequest) -> dict[str, Any]:
+    async def shutdown(self, request: ActionRequest) -> dict[str, Any]:
         """Schedule the shutdown; a second request within the delay schedules nothing new."""
+        calls = self._provided.stopable
+        assert calls is not None
+        if self._stopping is None and IStopCheckable.providedBy(calls.provided):
+            await calls.read("check_shutdown", deadline=CALL_DEADLINE)
         if self._stopping is None:
             delay = 1.0 + self._rng.random() * self._max_stop_delay
             self._stop_at = self._clock.seconds() + delay

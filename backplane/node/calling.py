@@ -140,11 +140,11 @@ class MethodCalls:
             function = getattr(self.provided, method)
         except Exception:  # the objects of others may do anything
             return fail()
-        threaded = in_thread(self._mode, function)
+        threaded = in_thread(self._mode, function, method)
         running = _Running(method, self._clock.seconds(), threaded)
         self._running[method] = running
         waiter = self._join(running, patience)
-        running.call = invoke(self._mode, self._threads, function, *args)
+        running.call = invoke(self._mode, self._threads, function, *args, method=method)
         running.call.addBoth(self._finished, running)
         if not running.done:
             running.deadline = self._clock.callLater(deadline, self._overdue, running)

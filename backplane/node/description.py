@@ -1,8 +1,8 @@
-"""An application's errors as text that callers and logs may see.
+"""Errors of an application as text that callers, operators and logs may see.
 
-Error texts are made by drivers and libraries, which like to quote the URL or
-the settings that they were given. What is known for a secret is masked, the rest
-is on one line and bounded.
+Drivers and libraries like to quote the URL or the settings that they were given. What
+might be a secret takes the rest of the text with it: a text too short does less harm.
+What is left is on one line and bounded.
 """
 
 from __future__ import annotations
@@ -11,70 +11,72 @@ from typing import Final
 
 from twisted.python.failure import Failure
 
-from backplane.choria.facts import mask
 from backplane.choria.masking import MASK
+from backplane.errors import LocalError
 from backplane.logs import printable
 
 __all__ = ["describe"]
 
 MAX_ERROR: Final = 300
-"""Characters of an error text that are shown."""
+"""Characters of an error's text that are shown."""
 
-_MAX_READ: Final = 4 * MAX_ERROR
+_HINTS: Final = (
+    *("pass", "pwd", "pw", "secret", "token", "key", "cred", "auth", "cookie", "dsn", "jwt"),
+    *("bearer", "otp", "hmac", "psk", "session", "connectionstring"),
+)
+"""What the name of a secret has in it, without signs between words."""
 
-_SCHEMES: Final = frozenset({"basic", "bearer", "digest", "token"})
-"""Words between ``Authorization:`` and the secret."""
+_NO_SECRETS: Final = ("error", "exception")
+"""Ends of names that are those of errors: ``KeyError: 'x'`` is shown."""
+
+_SIGNS: Final = "=:"
 
 
-def describe(failure: Failure) -> str:
-    """Return an error's type and message; never raises.
+def describe(error: BaseException | Failure) -> str:
+    """Return an error's type and text; never raises.
 
-    Passwords of URLs, and what stands behind ``password=`` and the like, are masked.
+    Logins of URLs are masked, and all that stands behind ``password=`` and the like. Our
+    own errors (:class:`~backplane.errors.LocalError`) say what is wrong without their type.
     """
-    name = getattr(failure.type, "__name__", "error")
+    value = error.value if isinstance(error, Failure) else error
+    name = type(value).__name__
     try:
-        text = str(failure.value)[:_MAX_READ]
+        text = " ".join(str(value)[: 4 * MAX_ERROR].split())
     except Exception:  # the errors of others may do anything
         return name
-    shown = printable(_without_secrets(mask(text)), MAX_ERROR)
+    shown = printable(_without_named(_without_logins(text)), MAX_ERROR)
+    if shown and isinstance(value, LocalError):
+        return shown
     return f"{name}: {shown}" if shown else name
 
 
-def _without_secrets(text: str) -> str:
-    words = text.split(" ")
-    announced = False
-    for place, word in enumerate(words):
-        if announced and word not in ("", "=", ":"):
-            words[place] = MASK
-            announced = word.lower() in _SCHEMES
-        elif word in ("=", ":"):
-            announced = announced or (place > 0 and _is_secret(words[place - 1]))
-        else:
-            words[place], announced = _without_secret(word)
-    return " ".join(words)
+def _without_logins(text: str) -> str:
+    """Mask who logs in with what, in URLs."""
+    first, *rest = text.split("://")
+    return "://".join([first, *map(_without_login, rest)])
 
 
-def _without_secret(word: str) -> tuple[str, bool]:
-    """Mask a word from its first secret on, and say whether one comes after the word."""
-    start = 0
-    # As in the queries of URLs and the connection strings of databases.
-    for end in (*(at for at, char in enumerate(word) if char in ";&?,"), len(word)):
-        name, sign, _ = _parts(word[start:end])
-        if sign and _is_secret(name):
-            secret = start + len(name) + len(sign)
-            value = word[secret:]
-            return word[:secret] + (MASK if value else ""), not value or value.lower() in _SCHEMES
-        start = end + 1
-    return word, False
+def _without_login(part: str) -> str:
+    word = part.split(maxsplit=1)[0] if part.strip() and not part[0].isspace() else ""
+    at = word.rfind("@")  # a password may have one, and slashes too
+    return part if at < 0 else MASK + part[at:]
 
 
-def _parts(word: str) -> tuple[str, str, str]:
-    """Take ``name=value`` or ``name:value`` apart at its first sign."""
-    place = min((at for sign in "=:" if (at := word.find(sign)) >= 0), default=-1)
-    return (word, "", "") if place < 0 else (word[:place], word[place], word[place + 1 :])
+def _without_named(text: str) -> str:
+    """Cut a text after the first name of a secret that has something assigned."""
+    for place, char in enumerate(text):
+        if char in _SIGNS and _is_secret(_name_before(text, place)):
+            return text[: place + 1] + MASK
+    return text
+
+
+def _name_before(text: str, place: int) -> str:
+    """Return the name before a sign: letters and digits, without what stands between words."""
+    start = end = len(text[:place].rstrip(" '\"`\\])"))
+    while start > 0 and (text[start - 1].isalnum() or text[start - 1] in "-_."):
+        start -= 1
+    return "".join(filter(str.isalnum, text[start:end])).casefold()
 
 
 def _is_secret(name: str) -> bool:
-    """Say whether ``name``, without what quotes it, is that of a secret."""
-    name = name.strip("'\"`{}[](),;")
-    return bool(mask({name: ""})[name])
+    return not name.endswith(_NO_SECRETS) and any(hint in name for hint in _HINTS)

@@ -23,6 +23,7 @@ from backplane.choria import rpc
 from backplane.choria.ddl import check_inputs
 from backplane.choria.message import Request
 from backplane.choria.rpc import ActionError, StatusCode
+from backplane.errors import LocalError
 from backplane.logs import printable
 from backplane.node.agent import Action, ActionRequest, Agent, PlainAgent
 from backplane.node.auditing import Auditor
@@ -280,10 +281,19 @@ class Dispatcher:
         if failure.check(CancelledError):
             text = f"{action} was cancelled because the service stops"
             return rpc.encode_reply(action, StatusCode.UNKNOWN_ERROR, text, {})
-        self._log.failure(
-            "{agent}#{action} failed", failure, agent=request.agent, action=printable(action)
-        )
-        text = f"{printable(action)} failed: {describe(failure)}"
+        why = describe(failure)
+        if isinstance(error, LocalError):  # a traceback would say no more
+            self._log.warn(
+                "{agent}#{action} failed: {why}",
+                agent=request.agent,
+                action=printable(action),
+                why=why,
+            )
+        else:
+            self._log.failure(
+                "{agent}#{action} failed", failure, agent=request.agent, action=printable(action)
+            )
+        text = f"{printable(action)} failed: {why}"
         return rpc.encode_reply(action, StatusCode.UNKNOWN_ERROR, text, {})
 
 

@@ -20,7 +20,8 @@ from backplane.node.storing import Store
 __all__ = ["Intake"]
 
 MAX_WAITING: Final = 1000
-"""Producers that may wait for room; the next one is refused."""
+"""Producers that may wait for room; the next one is refused. So is one whose item, with those
+that wait, would be larger than the outbox may be: what waits is in memory, too."""
 
 
 class Intake:
@@ -65,6 +66,7 @@ class Intake:
         self.bytes = store.found.bytes
         self._last = store.found.last
         self._waiting: deque[tuple[Sealed, bool, Deferred[Entry]]] = deque()
+        self._waiting_bytes = 0
         self._admitting = False
         self._gone: StateError | None = None
         self._next_report = 1
@@ -94,11 +96,15 @@ class Intake:
         elif self._full == "drop_newest":
             self._refuse(accepted, OutboxFull(f"{self._told()}; the item was not accepted"))
             self._report(self._tally.refused, "newest")
-        elif len(self._waiting) >= MAX_WAITING:
-            text = f"{self._told()} and {MAX_WAITING} producers wait; the item was not accepted"
+        elif len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size > self._max_bytes:
+            text = (
+                f"{self._told()} and {len(self._waiting)} producers wait with "
+                f"{self._waiting_bytes} bytes; the item was not accepted"
+            )
             self._refuse(accepted, OutboxFull(text))
         else:
             self._waiting.append((sealed, confirm, accepted))
+            self._waiting_bytes += size
         return accepted
 
     def leave(self, entry: Entry) -> None:
@@ -115,6 +121,7 @@ class Intake:
         try:
             while self._waiting and self._room(self._waiting[0][0]):
                 sealed, confirm, accepted = self._waiting.popleft()
+                self._waiting_bytes -= len(sealed.payload)
                 if not accepted.called:
                     self._take(sealed, confirm, accepted)
         finally:
@@ -123,7 +130,7 @@ class Intake:
     def end(self, gone: StateError) -> None:
         """Refuse those who wait; what is being stored is stored, and its producers told."""
         self._gone = gone
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
         for _, _, accepted in waiting:
             self._refuse(accepted, gone)
 
@@ -173,9 +180,14 @@ class Intake:
 
     def _abandon(self, accepted: Deferred[Entry]) -> None:
         """Somebody does not wait any more; what is being stored already goes on."""
-        before = len(self._waiting)
-        self._waiting = deque(entry for entry in self._waiting if entry[2] is not accepted)
-        self._tally.refused += before - len(self._waiting)
+        stay: deque[tuple[Sealed, bool, Deferred[Entry]]] = deque()
+        for each in self._waiting:
+            if each[2] is accepted:
+                self._waiting_bytes -= len(each[0].payload)
+                self._tally.refused += 1
+            else:
+                stay.append(each)
+        self._waiting = stay
 
     def _room(self, sealed: Sealed) -> bool:
         size = len(sealed.payload)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
@@ -278,28 +278,42 @@ class Node:
         self._refresher.stop()
         idle = self._dispatcher.when_idle()
         late = self._clock.callLater(self._config.stop_timeout, self._dispatcher.cancel)
-        await idle
-        if late.active():
-            late.cancel()
+        try:
+            await idle
+        except CancelledError:
+            self._dispatcher.cancel()
+            raise
+        finally:
+            if late.active():
+                late.cancel()
 
     async def close(self) -> None:
-        """Say goodbye, flush, and close the connection."""
-        self.presence.goodbye()
-        if self.outbox is not None:
-            drained = self.outbox.drain()
-            if self.client.is_connected and not drained.called:
-                late = self._clock.callLater(self._config.stop_timeout, self.outbox.close)
+        """Say goodbye, flush, and close the connection; when cancelled, without waiting."""
+        stored: Deferred[None] = succeed(None)
+        try:
+            self.presence.goodbye()
+            await self._drain()
+            await self.client.stopService()
+        finally:
+            if self.outbox is not None:
+                stored = self.outbox.close().addBoth(lambda _: self._worker.end())
+                self.client.remove_listener(self._pump)
+            for calls in self._calls.values():
+                calls.cancel()
+            self.presence.stopped()
+        await stored
+
+    async def _drain(self) -> None:
+        if self.outbox is None:
+            return
+        drained = self.outbox.drain()
+        if self.client.is_connected and not drained.called:
+            late = self._clock.callLater(self._config.stop_timeout, self.outbox.close)
+            try:
                 await drained
+            finally:
                 if late.active():
                     late.cancel()
-        await self.client.stopService()
-        if self.outbox is not None:
-            await self.outbox.close()
-            self._worker.end()
-            self.client.remove_listener(self._pump)
-        for calls in self._calls.values():
-            calls.cancel()
-        self.presence.stopped()
 
     def _refresh(self) -> Deferred[None]:
         path = self._config.classes_file

@@ -51,6 +51,8 @@ class Provision:
         :raises ValueError: for an unknown mode of ``calls``.
         """
         _check_calls(calls)
+        if isinstance(provided, type):
+            raise TypeError(f"{provided.__name__} is a class; an instance of it is provided")
         agent = provided if isinstance(provided, Agent) else None
         names = [name for name, face in INTERFACES.items() if face.providedBy(provided)]
         service = agent is None and IService.providedBy(provided)

@@ -84,6 +84,9 @@ class Application:
         """See :class:`~backplane.interfaces.IHealthCheckable`."""
         return self.health.health_check()
 
+    # Where a loop runs it returns at once what the loop awaits.
+    health_check.__backplane_blocking__ = False  # type: ignore[attr-defined]
+
     def set_log_level(self, level: LogLevel) -> None:
         """See :class:`~backplane.interfaces.ILogLevelSetable`."""
         self.levels.set_log_level(level)

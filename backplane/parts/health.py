@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from backplane.interfaces import IHealthCheckable
-from backplane.parts.errortext import describe
+from backplane.node.description import describe
 from backplane.parts.places import Kind, OnLoop, OnReactor, here, kind_of
 from backplane.parts.running import Run
 from backplane.parts.waiting import awaited
@@ -150,6 +150,9 @@ class HealthChecks:
             except FutureTimeoutError:
                 run.cancel()
         return _report(runs)
+
+    # Where a loop runs it returns at once what the loop awaits.
+    health_check.__backplane_blocking__ = False  # type: ignore[attr-defined]
 
     async def run(self) -> _Report:
         """Check all components; in asyncio, and in coroutines of Twisted's."""

@@ -133,11 +133,16 @@ class LogLevels:
         """
         level = LogLevel(level)
         with self._lock:
+            back = True
             for dial in self._dials():
                 present = dial.read()
                 change = self._changes.get(dial)
                 base = change.base if change and present == change.ours else present
                 ours = dial.wanted(level, base)
+                if isinstance(dial, _OfHandler) and back:
+                    # The loggers are as the program had them, and so are handlers.
+                    ours = base
+                back = back and ours == base
                 dial.write(ours)
                 self._changes[dial] = _Change(base, ours)
 

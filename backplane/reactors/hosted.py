@@ -8,12 +8,14 @@ as they are, and there are no threads that somebody would have to wait for.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
+from backplane.reactors.copies import close_copies
 from backplane.reactors.names import ImpatientResolver
 
 __all__ = ["HostedReactor"]
@@ -45,6 +47,10 @@ class HostedReactor(AsyncioSelectorReactor):
             self.stop()
         await asyncio.shield(self._ended)
         self.disconnectAll()
+        self.release()
+
+    def release(self) -> None:
+        """Release everything at once: of one that never ran, or has ended."""
         for call in self.getDelayedCalls():
             call.cancel()
         if self._timerHandle is not None:
@@ -54,6 +60,22 @@ class HostedReactor(AsyncioSelectorReactor):
             self._internalReaders.discard(waker)
             self.removeReader(waker)
             waker.connectionLost(Failure(ConnectionError("the reactor has ended")))
+
+    def abandon(self) -> None:
+        """Let go of everything without the loop, which is closed, or another process's."""
+        close_copies({*self.getReaders(), *self.getWriters(), *self._internalReaders})
+        self._readers.clear()
+        self._writers.clear()
+        self._internalReaders.clear()
+        self.waker = None
+
+    def callFromThread(self, *args: Any, **kwargs: Any) -> None:
+        """Call a function on the loop; where that is closed, nobody waits for it any more."""
+        try:
+            super().callFromThread(*args, **kwargs)
+        except RuntimeError:
+            if not self._asyncioEventloop.is_closed():
+                raise
 
     def crash(self) -> None:
         """End without stopping the loop, which is not ours."""

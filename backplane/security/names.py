@@ -141,6 +141,8 @@ def default_certname(
     if given:
         return given
     user = environ.get("USER", "")
+    if uid is None:  # Windows has another word for it
+        user = user or environ.get("USERNAME", "")
     if provider == "puppet":
         if server:
             return identity

@@ -49,6 +49,7 @@ class Child:
         folder: str,
         environment: Callable[[], Mapping[str, str]],
         log: Logger,
+        output: Logger,
         now: Callable[[], float],
     ) -> None:
         self._reactor = reactor
@@ -56,6 +57,7 @@ class Child:
         self._folder = folder
         self._environment = environment
         self._log = log
+        self._output = output
         self._now = now
         self._running: Running | None = None
         self._lines: dict[str, Lines] = {}
@@ -85,10 +87,14 @@ class Child:
             self._wanted = False
             raise ProcessError(self._cannot(error)) from None
 
-    def shut_down(self, number: int) -> None:
-        """End it, and let it stay so. See :class:`~backplane.sidecar.pidfile.ManagedProcess`."""
+    def check(self) -> None:
+        """See :class:`~backplane.sidecar.pidfile.ManagedProcess`."""
         if self._running is None and self._next is None:
             raise ProcessError("the process does not run")
+
+    def shut_down(self, number: int) -> None:
+        """End it, and let it stay so. See :class:`~backplane.sidecar.pidfile.ManagedProcess`."""
+        self.check()
         self._end(number)
 
     def expect_end(self) -> Callable[[], None]:
@@ -142,10 +148,10 @@ class Child:
 
     def _log_lines(self, stream: Stream) -> Lines:
         def write(line: str) -> None:
-            self._log.info("[{stream}] {line}", stream=stream, line=line)
+            self._output.info("[{stream}] {line}", stream=stream, line=line)
 
         def left_out(count: int) -> None:
-            self._log.warn("[{stream}] {count} lines left out", stream=stream, count=count)
+            self._output.warn("[{stream}] {count} lines left out", stream=stream, count=count)
 
         return Lines(write, left_out, self._reactor.seconds)
 

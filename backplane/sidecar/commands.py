@@ -66,13 +66,20 @@ class Commands:
 
     :param folder: where they run.
     :param environment: what is added to ours.
+    :param output: gets what they write to standard error.
     """
 
     def __init__(
-        self, reactor: Any, folder: str, environment: Mapping[str, str], log: Logger
+        self,
+        reactor: Any,
+        folder: str,
+        environment: Mapping[str, str],
+        log: Logger,
+        output: Logger,
     ) -> None:
         self.reactor = reactor
         self.log = log
+        self.output = output
         self.folder = folder
         self._environment = environment
         self._running: dict[str, _Execution] = {}
@@ -224,7 +231,7 @@ class _Execution:
         said = shown(bytes(self._err), 1000)
         if said:
             good = code == 0 and self._why is None
-            write = self._commands.log.info if good else self._commands.log.warn
+            write = self._commands.output.info if good else self._commands.output.warn
             write("{kind} wrote: {said}", kind=self._kind, said=said)
         if self._why is not None:
             self._commands.log.warn(

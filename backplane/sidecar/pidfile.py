@@ -59,6 +59,9 @@ class ManagedProcess(Protocol):
     def look(self) -> Seen:
         """Return what is known of it; never raises."""
 
+    def check(self) -> None:
+        """:raises ProcessError: when it could not be sent a signal now."""
+
     def shut_down(self, number: int) -> None:
         """Send it the signal that ends it; :raises ProcessError: when that cannot be."""
 
@@ -108,6 +111,10 @@ class PidFile:
             return Seen(why=str(error))
         handle.close()
         return seen
+
+    def check(self) -> None:
+        """See :class:`ManagedProcess`."""
+        self.shut_down(0)  # the signal that is none
 
     def shut_down(self, number: int) -> None:
         """See :class:`ManagedProcess`."""

@@ -21,6 +21,7 @@ from backplane.interfaces import (
     ILogLevelSetable,
     IPausable,
     IStopable,
+    IStopCheckable,
     LogLevel,
 )
 from backplane.logs import printable
@@ -44,6 +45,8 @@ class Sidecar(Service):
     """Everything that ``sidecar:`` says; provides the interfaces that have something there.
 
     :param reactor: the reactor to use; the global one by default, asked for at start.
+    :param log: gets what the sidecar has to say.
+    :param output: gets what child and commands print; ``log`` by default.
     :param now: wall-clock time, Unix seconds.
     :param table: tells processes apart. For tests.
     """
@@ -54,12 +57,14 @@ class Sidecar(Service):
         *,
         reactor: Any = None,
         log: Logger | None = None,
+        output: Logger | None = None,
         now: Callable[[], float] = time.time,
         table: ProcessTable | None = None,
     ) -> None:
         self._config = config
         self._reactor = reactor
         self._log = log if log is not None else Logger(namespace="backplane.sidecar")
+        self._output = output if output is not None else self._log
         self._now = now
         self._table = table if table is not None else ProcessTable()
         self._commands: Commands | None = None
@@ -74,6 +79,7 @@ class Sidecar(Service):
             (IPausable, config.pause),
             (IHealthCheckable, config.health),
             (IStopable, config.shutdown),
+            (IStopCheckable, isinstance(config.shutdown, str)),
             (ILogLevelSetable, config.loglevel),
             (IInfoSource, config.version or config.facts or config.process),
         ):
@@ -88,7 +94,7 @@ class Sidecar(Service):
             self._reactor = default
         reactor = self._reactor
         config, process = self._config, self._config.process
-        commands = Commands(reactor, config.folder, config.environment, self._log)
+        commands = Commands(reactor, config.folder, config.environment, self._log, self._output)
         if config.facts is not None:
             self._facts = FactsFile(reactor, config.facts)
         if process is not None and process.pidfile is not None:
@@ -96,7 +102,13 @@ class Sidecar(Service):
             self._process = PidFile(process.pidfile, self._table)
         elif process is not None:
             child = Child(
-                reactor, process, config.folder, commands.environment, self._log, self._now
+                reactor,
+                process,
+                config.folder,
+                commands.environment,
+                self._log,
+                self._output,
+                self._now,
             )
             child.start()
             self._process = self._child = child
@@ -180,6 +192,11 @@ class Sidecar(Service):
         return ({"error": said} if result is None and not good else result), good
 
     # IStopable
+
+    def check_shutdown(self) -> None:
+        """See :class:`IStopCheckable`: a signal needs a process that can get it."""
+        assert self._process is not None
+        self._process.check()
 
     async def shutdown(self) -> None:
         """See :class:`IStopable`."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import importlib.metadata
+import json
 import os
 import shutil
 import signal
@@ -88,6 +89,14 @@ def _installed() -> Iterator[Path]:
     for file in files:
         if file.name == "nats-server":
             yield Path(str(file.locate())).resolve()
+
+
+def _announces(path: Path) -> bool:
+    """Say whether a ports file says where the server listens: it is made before it is written."""
+    try:
+        return bool(json.loads(path.read_bytes())["nats"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _free_port() -> int:
@@ -201,7 +210,7 @@ class NatsServer:
         """
         process = self._running()
         if process.poll() is None:
-            ready = any(self.folder.glob(f"*_{process.pid}.ports"))
+            ready = any(map(_announces, self.folder.glob(f"*_{process.pid}.ports")))
             if ready:
                 self._movable = False
             return ready

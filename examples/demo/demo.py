@@ -1,6 +1,6 @@
 """The demo application: does some work unless it is paused, and publishes data.
 
-``twistd -n backplane -c app.yaml`` runs it.
+``twistd -n --pidfile= backplane -c app.yaml`` runs it.
 """
 
 from __future__ import annotations

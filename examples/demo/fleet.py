@@ -124,7 +124,9 @@ class Fleet(Processes):
         names = [(name, f"{name}-{instance}") for name in SERVICES for instance in INSTANCES]
         for name, instance in names:
             self.configure(name, instance, dc=f"DC{SERVICES.index(name) + 1}")
-            print(f"$ twistd -n backplane -c {instance}.yaml    # {instance}.example.net")
+            print(
+                f"$ twistd -n --pidfile= backplane -c {instance}.yaml    # {instance}.example.net"
+            )
             self.start_service(instance)
         for _, instance in names:
             self.wait_for(instance, "ready:")

@@ -41,4 +41,6 @@ def main(reactor: Any, broker: str, subject: str, count: str = "0") -> Deferred[
 
 
 if __name__ == "__main__":
+    if not 3 <= len(sys.argv) <= 4:
+        sys.exit(__doc__)
     react(main, sys.argv[1:])

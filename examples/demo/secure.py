@@ -65,7 +65,8 @@ class Demo:
         self.terminal.show(f"{FIRST}.yaml")
         print()
         for service, dc in SERVICES.items():
-            print(f"$ twistd -n backplane -c {service}.yaml    # {identity(service)} in {dc}")
+            command = f"twistd -n --pidfile= backplane -c {service}.yaml"
+            print(f"$ {command}    # {identity(service)} in {dc}")
             site.start_service(service)
         for service in SERVICES:
             site.wait_for(service, "ready:")

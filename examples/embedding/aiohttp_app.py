@@ -1,10 +1,8 @@
-"""A shop on aiohttp: ``python aiohttp_app.py [PORT]``."""
+"""A shop on aiohttp: ``python -m aiohttp.web -P 8000 aiohttp_app:make``."""
 
 import asyncio
 import logging
 import os
-import sys
-from collections.abc import AsyncIterator
 
 from aiohttp import web
 
@@ -13,8 +11,7 @@ from backplane.parts import Application
 
 logging.basicConfig(level="INFO")
 log = logging.getLogger("shop")
-broker = os.environ.get("BROKER", "127.0.0.1:4222")
-config = {"name": "shop", "brokers": [broker], "auth": {"insecure": True}}
+config = {"name": "shop", "brokers": [os.getenv("BROKER", "127.0.0.1")], "auth": {"insecure": True}}
 facts = {"orders": 0}
 shop = Application(version="1.0", facts=facts)
 MANAGEMENT = web.AppKey("management", aio.AsyncManagement)
@@ -34,13 +31,9 @@ async def order(request: web.Request) -> web.Response:
     return web.Response(text="sold\n")
 
 
-async def managed(app: web.Application) -> AsyncIterator[None]:
-    async with aio.running(config, shop) as app[MANAGEMENT]:
-        yield
-
-
-if __name__ == "__main__":
+async def make(argv: list[str]) -> web.Application:
     app = web.Application()
-    app.cleanup_ctx.append(managed)
     app.router.add_post("/", order)
-    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]) if sys.argv[1:] else 8000)
+    app[MANAGEMENT] = await aio.start(config, shop)
+    app.on_cleanup.append(lambda app: app[MANAGEMENT].stop())
+    return app

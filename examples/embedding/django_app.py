@@ -3,21 +3,17 @@
 import logging
 import os
 import signal
-import sys
 import time
 
-from django.conf import settings
+from django import conf, http, urls
 from django.core.management import execute_from_command_line
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
 
 from backplane import DataItem, start_in_thread
 from backplane.parts import Application
 
 logging.basicConfig(level="INFO")
 log = logging.getLogger("shop")
-broker = os.environ.get("BROKER", "127.0.0.1:4222")
-config = {"name": "shop", "brokers": [broker], "auth": {"insecure": True}}
+config = {"name": "shop", "brokers": [os.getenv("BROKER", "127.0.0.1")], "auth": {"insecure": True}}
 facts = {"orders": 0}
 shop = Application(version="1.0", facts=facts)
 
@@ -27,19 +23,17 @@ def database() -> None:
     time.sleep(float(os.environ.get("QUERY_SECONDS", "0.1")))
 
 
-def order(request: HttpRequest) -> HttpResponse:
+def order(request: http.HttpRequest) -> http.HttpResponse:
     if shop.paused():
-        return HttpResponse("closed\n", status=503)
+        return http.HttpResponse("closed\n", status=503)
     facts["orders"] += 1
     log.debug("order %d", facts["orders"])
     management.put(DataItem(f"order {facts['orders']}"))
-    return HttpResponse("sold\n")
+    return http.HttpResponse("sold\n")
 
 
-urlpatterns = [path("", order)]
-settings.configure(ROOT_URLCONF=__name__, DEBUG=True, LOGGING_CONFIG=None)
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with start_in_thread(config, shop) as management:
-        execute_from_command_line(sys.argv)
+urlpatterns = [urls.path("", order)]
+conf.settings.configure(ROOT_URLCONF=__name__, DEBUG=True, LOGGING_CONFIG=None)
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # which stops it as Ctrl-C does
+with start_in_thread(config, shop) as management:
+    execute_from_command_line()

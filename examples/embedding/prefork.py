@@ -24,27 +24,16 @@ def database() -> None:
 
 
 def work() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with start_in_thread(config, shop) as management:
-        while True:
-            shop.breaker.wait()  # while operators have paused it
+        while shop.breaker.wait():  # waits while operators have paused it
             facts["orders"] += 1
             log.debug("order %d", facts["orders"])
             management.put(DataItem(f"order {facts['orders']}"))
             time.sleep(0.05)
 
 
-def stop(*_: object) -> None:
-    for worker in workers:
-        worker.terminate()
-
-
 if __name__ == "__main__":
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=work), context.Process(target=work)]
-    for worker in workers:
-        worker.start()
-    signal.signal(signal.SIGTERM, stop)
-    for worker in workers:
-        worker.join()
-    sys.exit(any(worker.exitcode for worker in workers))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # ends the workers, too
+    for _ in range(2):
+        multiprocessing.get_context("fork").Process(target=work, daemon=True).start()
+    signal.pause()

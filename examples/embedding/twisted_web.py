@@ -1,28 +1,23 @@
 """A shop on twisted.web: ``twistd -n --pidfile= -y twisted_web.py``."""
 
+import logging
 import os
-import sys
 
-from twisted.application import internet, service
-from twisted.internet import endpoints, reactor, task
-from twisted.logger import FilteringLogObserver, ILogObserver, Logger, textFileLogObserver
-from twisted.logger import LogLevel as Level
-from twisted.logger import LogLevelFilterPredicate as Levels
+from twisted.application import service, strports
+from twisted.internet import reactor, task
 from twisted.web import resource, server
 
 from backplane import DataItem, Management
-from backplane.parts import Application, LogLevels
+from backplane.parts import Application
 
-log, levels = Logger("shop"), Levels(Level.info)
-broker = os.environ.get("BROKER", "127.0.0.1:4222")
+logging.basicConfig(level="INFO")
+log = logging.getLogger("shop")
+config = {"name": "shop", "brokers": [os.getenv("BROKER", "127.0.0.1")], "auth": {"insecure": True}}
+seconds = float(os.environ.get("QUERY_SECONDS", "0.1"))
 facts = {"orders": 0}
-shop = Application(version="1.0", facts=facts, levels=LogLevels(levels))
-management = Management({"name": "shop", "brokers": [broker], "auth": {"insecure": True}})
-
-
-@shop.health.check("database")
-async def database() -> None:
-    await task.deferLater(reactor, float(os.environ.get("QUERY_SECONDS", "0.1")))
+shop = Application(version="1.0", facts=facts)
+shop.health.add("database", lambda: task.deferLater(reactor, seconds), deferred=True)
+management = Management(config)
 
 
 class Orders(resource.Resource):
@@ -33,15 +28,12 @@ class Orders(resource.Resource):
             request.setResponseCode(503)
             return b"closed\n"
         facts["orders"] += 1
-        log.debug("order {number}", number=facts["orders"])
+        log.debug("order %d", facts["orders"])
         management.data_outbox.put(DataItem(f"order {facts['orders']}"))
         return b"sold\n"
 
 
-port = endpoints.serverFromString(reactor, os.environ.get("LISTEN", "tcp:8000"))
 management.provide(shop)
-management.provide(internet.StreamServerEndpointService(port, server.Site(Orders())))
+management.provide(strports.service(os.getenv("LISTEN", "tcp:8000"), server.Site(Orders())))
 application = service.Application("shop")
-output = FilteringLogObserver(textFileLogObserver(sys.stdout), [levels])
-application.setComponent(ILogObserver, output)
 management.setServiceParent(application)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,11 @@ def open_files():
     gc.collect()
     return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
 
+def nothing_left(management):
+    reactor = management._management._reactor
+    assert reactor.getDelayedCalls() == [], reactor.getDelayedCalls()
+    assert reactor.getReaders() == reactor.getWriters() == [], reactor.getReaders()
+
 def no_reactor():
     assert "twisted.internet.reactor" not in sys.modules, "the global reactor was imported"
 """
@@ -36,6 +42,8 @@ def no_reactor():
 
 class ProgramCase(SynchronousTestCase):
     """A broker, plain or with TLS, and programs that use it."""
+
+    maxDiff = None
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -86,3 +94,17 @@ class ProgramCase(SynchronousTestCase):
         done = self.run_program(text)
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
         return done.stdout
+
+
+class QuietCase(ProgramCase):
+    """Programs that log nothing."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.config["loglevel"] = "critical"
+
+    def silent_broker(self) -> None:
+        """Let the broker be one that takes connections and says nothing."""
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        self.config["brokers"] = [f"127.0.0.1:{silent.getsockname()[1]}"]

@@ -54,7 +54,7 @@ def work():
         try:
             call()
         except ForkedError as error:
-            assert "post_fork" in str(error) and "multiprocessing" in str(error)
+            assert "post_worker_init" in str(error) and "multiprocessing" in str(error)
             print("ForkedError")
 
 assert child(work) == 0
@@ -142,7 +142,7 @@ assert management.stop()
         self.assertRegex(
             done.stderr,
             r"\AWARNING backplane\.forks process \d+ was forked from \d+, whose management "
-            r"does not manage it; start it after the fork: in gunicorn's post_fork.*\n\Z",
+            r"does not manage it; start it after the fork: in gunicorn's post_worker_init.*\n\Z",
         )
 
     def test_identity(self) -> None:

@@ -69,7 +69,8 @@ class ThreadTests(SynchronousTestCase):
         """Nothing waits for a broker but what says so, and that not longer than it may."""
         self.server.stop()
         management = self.start()
-        self.assertRaises(TimeoutError, management.when_ready, 0.05)
+        late = self.assertRaises(TimeoutError, management.when_ready, 0.05)
+        self.assertIn("not ready within 0.05 s, but connecting", str(late))
         self.assertRaises(TimeoutError, management.publish, DataItem("x"), 0.05)
         management.put(DataItem("y"))
         self.assertFalse(management.state.ready)
@@ -125,7 +126,7 @@ class ThreadTests(SynchronousTestCase):
         management = self.start(Slow())
         management.when_ready(30)
         began = threading.active_count()
-        done = management._reactor.call(
+        done = management._background.call(
             lambda: (
                 management._management._node._calls["health"]
                 .read("health_check", deadline=0.1)
@@ -153,12 +154,12 @@ class ProgramTests(ProgramCase):
             management.when_ready(30)
             management.publish(DataItem("x"), 30)
             assert management.stop(), number
+            nothing_left(management)
+            assert (open_files(), threading.active_count()) == before, number
 
-        life(0)
         before = open_files(), threading.active_count()
         for number in range(10):
             life(number)
-        assert (open_files(), threading.active_count()) == before, (open_files(), before)
         no_reactor()
         print("done")
     """

@@ -21,7 +21,7 @@ DENIED: Final = "You are not authorized to call this agent or action."
 
 SHOWN: Final = (
     "with TLS and verify: true",
-    "$ twistd -n backplane -c shop2.yaml",
+    "$ twistd -n --pidfile= backplane -c shop2.yaml",
     "# sre.choria has the role full",
     "backplane --config sre.choria.cfg shop info",
     "Paused: false",

@@ -63,7 +63,11 @@ class SidecarCase(TestCase):
         service = self.fleet.twistd(
             ["-n", "--pidfile=", "backplane", "-c", str(config)], self.fleet.folder
         )
-        service.wait_for("ready:")
+        if management:  # and nobody knows where the log goes
+            ping = ("exec", "worker", "ping", "--expect", "1")
+            wait(lambda: self.fleet.cli(*ping).code == 0, "its answer", service.text)
+        else:
+            service.wait_for("ready:")
         return service
 
     def do(self, action: str, code: int = 0) -> dict[str, Any]:
@@ -203,11 +207,50 @@ class PidFileTests(SidecarCase):
         os.utime(path, (time.time() - 3600, time.time() - 3600))
         service = self.managed()
         self.assertFalse(self.info()["facts"]["sidecar_running"])
-        self.do("shutdown")
-        service.wait_for("shutdown() of the application failed")
+        said = self.do("shutdown", code=2)["statusmsg"]
+        self.assertIn(f"shutdown failed: {path.resolve()} is stale: process {stranger.pid}", said)
         self.assertIn("is another one", service.text())
+        self.assertNotIn("Traceback", service.text())
+        self.assertNotIn("Scheduling shutdown", service.text())
         self.assertTrue(lives(stranger.pid))
         self.assertFalse((self.folder / "left").exists())
+
+
+class LogTests(SidecarCase):
+    """Where the lines go."""
+
+    def sidecar(self) -> dict[str, Any]:
+        return {
+            "pause": {"command": ["sh", "-c", "echo closed >&2"]},
+            "resume": {"command": ["false"]},
+            "process": {"run": ["sh", "-c", "echo at work; exec sleep 1000"]},
+        }
+
+    def test_file(self) -> None:
+        """With ``logfile`` into it, all of them; what is printed whatever the level is."""
+        service = self.start(self.sidecar(), logfile="own.log", loglevel="info")
+        self.do("pause")
+        self.do("resume", code=2)
+        service.process.terminate()
+        service.process.wait(30)
+        text = (self.folder / "own.log").read_text()
+        lines = [json.loads(line) for line in text.splitlines()]
+        found = [line["message"] for line in lines if line["namespace"] == "backplane.sidecar"]
+        pid = found[0].rpartition(" ")[2]
+        self.assertEqual(found[0], f"sh runs as process {pid}")
+        self.assertEqual(found[1:3], ["[out] at work", "pause wrote: closed"])
+        self.assertIn(f"process {pid} was ended by SIGTERM", found[-1])
+        self.assertIn("backplane#resume failed: resume: false ended with 1", text)
+        for text in ("at work", "closed", "process", "resume"):
+            self.assertNotIn(text, service.text())
+
+    def test_level(self) -> None:
+        """The level holds back what the sidecar says, and not what others print."""
+        service = self.start(self.sidecar(), loglevel="error")
+        self.do("pause")
+        service.wait_for("pause wrote: closed")
+        self.assertIn("[out] at work", service.text())
+        self.assertNotIn("runs as process", service.text())
 
 
 class HostileTests(SidecarCase):
@@ -277,7 +320,7 @@ class StartTests(SidecarCase):
             }
         )
         self.assertIn("sidecar: found app and sidecar, wanted one of the two", said)
-        self.assertIn("sidecar.health.command[0]: found '/nowhere', which cannot be run", said)
+        self.assertIn("sidecar.health.command[0]: found '/nowhere', which does not exist", said)
         self.assertIn("sidecar.helth: found an unknown key", said)
         self.assertIn(f"{self.folder.resolve()}/app.yaml:", said)
 

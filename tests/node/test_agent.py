@@ -212,7 +212,7 @@ class OwnAgentTests(SynchronousTestCase):
         reply = self.ask("broken")
         self.assertEqual(
             (reply.status, reply.message),
-            (5, "broken failed: RuntimeError: amqp://app:********@mq.example.net is away"),
+            (5, "broken failed: RuntimeError: amqp://********@mq.example.net is away"),
         )
         self.assertNotIn("hunter2", str(reply))
         reply = self.ask("missing")

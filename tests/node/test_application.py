@@ -109,7 +109,7 @@ class HealthTests(AgentCase):
         self.assertEqual(
             found,
             {
-                "result": {"error": "RuntimeError: redis://:********@cache is away"},
+                "result": {"error": "RuntimeError: redis://********@cache is away"},
                 "healthy": False,
             },
         )

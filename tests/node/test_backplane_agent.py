@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from zope.interface import classImplementsOnly
+from zope.interface import classImplementsOnly, implementer
 
 from backplane import __version__
+from backplane.errors import StateError
 from backplane.interfaces import (
     IHealthCheckable,
     IInfoSource,
     ILogLevelSetable,
     IPausable,
     IStopable,
+    IStopCheckable,
     LogLevel,
 )
 from backplane.node.backplane import BackplaneAgent
@@ -297,6 +299,27 @@ class ShutdownTests(AgentCase):
         second = seconds_of(self.data("shutdown")["delay"])
         self.assertLess(second, first)
         self.harness.advance(12)
+        self.assertEqual(self.shutdowns(), 1)
+
+    def test_cannot(self) -> None:
+        """One that knows that it cannot be ended says so at once, and nothing is promised."""
+
+        @implementer(IStopCheckable)
+        class Checked(RecordingApplication):
+            def check_shutdown(self) -> None:
+                self._called("check_shutdown")
+
+        self.app = Checked()
+        self.manage(self.app, max_stop_delay=0)
+        self.app.raises["check_shutdown"] = StateError("there is no process 7")
+        reply = self.harness.ask("shutdown")
+        self.assertEqual(reply.status, 5)
+        self.assertEqual(reply.message, "shutdown failed: there is no process 7")
+        self.harness.advance(12)
+        self.assertEqual(self.shutdowns(), 0)
+        del self.app.raises["check_shutdown"]
+        self.data("shutdown")
+        self.harness.advance(2)
         self.assertEqual(self.shutdowns(), 1)
 
     def test_stopped_before(self) -> None:

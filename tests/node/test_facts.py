@@ -96,7 +96,7 @@ class SnapshotTests(SynchronousTestCase):
         self.assertIsNone(self.facts.application)
         self.assertEqual(self.facts.usable(Role.FULL), {"backplane_name": "x"})
         (line,) = self.log.texts()
-        self.assertIn("RuntimeError: db at postgres://a:********@db is away", line)
+        self.assertIn("RuntimeError: db at postgres://********@db is away", line)
         del self.app.raises["fact_data"]
         self.refresh()
         self.assertEqual(self.facts.application, {"dc": "DC1"})

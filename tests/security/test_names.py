@@ -149,6 +149,7 @@ class DefaultCertnameTests(SynchronousTestCase):
     def test_no_uid(self) -> None:
         """Where there are no user ids, the node's name is used."""
         self.assertEqual(self.name({"USER": "bob"}, None), "app1.example.net")
+        self.assertEqual(self.name({"USERNAME": "bob"}, None, "puppet"), "bob.mcollective")
 
     def test_server(self) -> None:
         """A server process with provider puppet is the node."""

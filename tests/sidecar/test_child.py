@@ -42,6 +42,7 @@ class ChildCase(OutsideCase):
             str(self.folder),
             lambda: {**os.environ, "GREETING": "hello"},
             self.book.logger,
+            self.book.logger,
             lambda: self.now,
         )
         self.addCleanup(made.stop)

@@ -28,7 +28,8 @@ class CommandCase(OutsideCase):
         self.commands = self.made(GREETING="hello")
 
     def made(self, **environment: str) -> Commands:
-        return Commands(self.reactor, str(self.folder), environment, self.book.logger)
+        logger = self.book.logger
+        return Commands(self.reactor, str(self.folder), environment, logger, logger)
 
     def run_sh(
         self, text: str, kind: str = "check", timeout: float = PATIENCE, **more: str
@@ -93,7 +94,7 @@ class OutcomeTests(CommandCase):
 
     async def test_folder_gone(self) -> None:
         """So is a folder that has gone."""
-        made = Commands(self.reactor, "/nowhere", {}, self.book.logger)
+        made = Commands(self.reactor, "/nowhere", {}, self.book.logger, self.book.logger)
         running = made.run("check", CommandConfig(("true",)))
         self.assertIn("No such file", await self.refused(running))
 

@@ -82,7 +82,7 @@ sidecar:
                 environment={"GREETING": "hello", "EMPTY": ""},
                 version=CommandConfig(("sh", "-c", "echo 1"), 2.0),
                 facts=str(self.folder / "run/facts.json"),
-                health=CommandConfig((f"{self.folder}/./check", "", "$1"), 0.5),
+                health=CommandConfig((f"{self.folder}/check", "", "$1"), 0.5),
                 pause=CommandConfig(("sh", "pause")),
                 resume=CommandConfig(("sh", "resume")),
                 paused=CommandConfig(("sh", "paused")),
@@ -198,6 +198,18 @@ sidecar:
             ('environment: {A: "b\\0c"}', "sidecar.environment.A"),
         ):
             self.assertIn(key, self.problems(f"sidecar:\n  {text}\n"), text)
+
+    def test_programs(self) -> None:
+        """What is in the way of a program is said, for each that is."""
+        (self.folder / "plain").write_text("")
+        for program, why in (
+            ("./plain", "plain', which is not executable"),
+            ("./nowhere", "nowhere', which does not exist"),
+            ("./", ", which is no file"),
+            ("no-such-program-there", "'no-such-program-there', which is not on PATH"),
+        ):
+            problems = self.problems(f"sidecar:\n  health: {{command: ['{program}']}}\n")
+            self.assertIn(why, problems["sidecar.health.command[0]"].found)
 
     def test_addresses(self) -> None:
         """Only plain http without a user; anything else is for a command."""

@@ -275,10 +275,13 @@ class ShutdownTests(ProviderCase):
         """By signal to whom the file names; a stale file is a clear error."""
         process = self.sleeper()
         made = self.sidecar(shutdown={"signal": "USR1"}, process={"pidfile": "app.pid"})
+        made.check_shutdown()
+        self.assertTrue(lives(process.pid))
         await made.shutdown()
         self.assertEqual(process.wait(30), -signal.SIGUSR1)
-        said = await self.refused(made.shutdown(), ProcessError)
-        self.assertIn(f"app.pid is stale: process {process.pid} does not run", said)
+        stale = f"app.pid is stale: process {process.pid} does not run"
+        self.assertIn(stale, await self.refused(made.shutdown(), ProcessError))
+        self.assertIn(stale, str(self.assertRaises(ProcessError, made.check_shutdown)))
 
     async def test_number_used_again(self) -> None:
         """A stranger that has the number gets nothing."""
@@ -286,6 +289,7 @@ class ShutdownTests(ProviderCase):
         os.utime(self.folder / "app.pid", (time.time() - 60, time.time() - 60))
         made = self.sidecar(shutdown={"signal": "KILL"}, process={"pidfile": "app.pid"})
         self.assertIn("is another one", await self.refused(made.shutdown(), ProcessError))
+        self.assertIn("is another one", str(self.assertRaises(ProcessError, made.check_shutdown)))
         self.assertTrue(lives(stranger.pid))
 
     async def test_child(self) -> None:
@@ -294,6 +298,7 @@ class ShutdownTests(ProviderCase):
             shutdown={"signal": "INT"}, process={"run": ["sleep", "1000"], "restart": True}
         )
         pid = (await made.fact_data())["sidecar_pid"]
+        made.check_shutdown()
         self.assertTrue(lives(pid))
         await made.shutdown()
         await self.until(lambda: not lives(pid), "its end")
@@ -301,6 +306,8 @@ class ShutdownTests(ProviderCase):
         self.assertNotIn("started again", self.book.text)
         facts = await made.fact_data()
         self.assertEqual((facts["sidecar_pid"], facts["sidecar_running"]), (None, False))
+        said = self.assertRaises(ProcessError, made.check_shutdown)
+        self.assertIn("does not run", str(said))
 
     async def test_child_by_command(self) -> None:
         """So it is when a command ends it; one that fails changes nothing."""

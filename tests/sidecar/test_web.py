@@ -7,12 +7,14 @@ from typing import Any
 from twisted.internet import reactor as default
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from backplane.config.sidecarvalues import HttpConfig
 from backplane.sidecar.errors import CommandError
 from backplane.sidecar.web import MAX_BODY, ask
+from tests.sidecar.outside import LogBook
 
 reactor: Any = default
 
@@ -87,6 +89,15 @@ class AskTests(TestCase):
         self.assertEqual(await self.ask(), (200, b'{"a": 1}'))
         self.assertTrue(self.server.asked.startswith(b"GET /health?deep=1 HTTP/1.1\r\n"))
         self.assertIn(b"User-Agent: choria-backplane/", self.server.asked)
+
+    async def test_says_nothing(self) -> None:
+        """A check is no line in the host's log, as there are many of them."""
+        self.server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+        book = LogBook()
+        globalLogPublisher.addObserver(book)
+        self.addCleanup(globalLogPublisher.removeObserver, book)
+        await self.ask()
+        self.assertNotIn("ClientFactory", book.text)
 
     async def test_other_answers(self) -> None:
         """Errors and redirections are answers, and none is followed."""

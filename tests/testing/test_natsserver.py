@@ -167,6 +167,19 @@ class ServerTests(SynchronousTestCase):
         error = self.assertRaises(ServerFailed, server.wait_ready, 0.02)
         self.assertIn("0.02 s", str(error))
 
+    def test_ports_file_begun(self) -> None:
+        """A ports file is made before it is written: without its content nothing is ready."""
+        server = self.server()
+        server.start()
+        server.wait_ready()
+        path = server.folder / f"nats-server_{server.pid}.ports"
+        whole = path.read_text()
+        for text in ("", "{", whole[:-1], "{}", '{"nats": []}', "[]", '"nats"'):
+            path.write_text(text)
+            self.assertFalse(server.poll_ready(), text)
+        path.write_text(whole)
+        self.assertTrue(server.poll_ready())
+
 
 class ReactorTests(TestCase):
     """Beside a reactor."""

@@ -13,6 +13,7 @@ from backplane.client.login import CREDENTIALS, make_login
 from backplane.config.brokers import check_broker
 from backplane.config.client import ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError, Problem
+from backplane.host import home_folder
 from backplane.security.keys import find_puppet_files
 from backplane.security.names import caller_id_for, default_certname, valid_identity
 from backplane.security.providers import TLSFiles
@@ -98,7 +99,7 @@ def _source(config: ClientConfig) -> str:
 def _load(
     path: str | None, environ: Mapping[str, str]
 ) -> tuple[ClientConfig | None, list[Finding]]:
-    home = os.path.expanduser("~")
+    home = home_folder()
     searched: list[str] = []
     if path is None:
         path, searched = find_config(home, os.path.exists)

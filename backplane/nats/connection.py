@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -10,7 +9,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
-    IPushProducer,
     IReactorTime,
 )
 from twisted.internet.protocol import Protocol, connectionDone
@@ -19,13 +17,13 @@ from zope.interface import implementer
 
 from backplane.nats import parser
 from backplane.nats.errors import (
-    BufferFull,
     ConnectionFailed,
     FlushTimeout,
     NotConnected,
     ProtocolError,
 )
 from backplane.nats.layer import Creator, explain, refuses, start_tls
+from backplane.nats.outflow import Outflow
 from backplane.nats.reasons import Stage, lost, lost_early, too_slow
 from backplane.nats.session import Answered, Established, InfoChanged, Refused, Session
 
@@ -54,7 +52,7 @@ class Owner:
         """The connection is gone."""
 
 
-@implementer(IPushProducer, IHandshakeListener)
+@implementer(IHandshakeListener)
 class NatsConnection(Protocol):
     """A connection.
 
@@ -92,14 +90,11 @@ class NatsConnection(Protocol):
         self._handshake_timeout = handshake_timeout
         self._ping_interval = ping_interval
         self._max_unanswered = max_unanswered
-        self._limit = backlog
         self._security = security
         self._tls_first = tls_first
         self._timer: IDelayedCall | None = None
         self._closer: IDelayedCall | None = None
-        self._paused = False
-        self._held: deque[bytes | Deferred[None]] = deque()
-        self._held_bytes = 0
+        self._outflow = Outflow(self.send, self._ping, backlog, address)
         self._why: Exception | None = None
         self._last_error = ""
         self._gone: list[Deferred[None]] = []
@@ -112,7 +107,7 @@ class NatsConnection(Protocol):
         for option in ("setTcpNoDelay", "setTcpKeepAlive"):
             if hasattr(transport, option):
                 getattr(transport, option)(True)
-        transport.registerProducer(self, True)
+        transport.registerProducer(self._outflow, True)
         self._timer = self._clock.callLater(self._handshake_timeout, self._too_slow)
         if self._security is not None and self._tls_first:
             self._start_tls(self._security)
@@ -171,13 +166,13 @@ class NatsConnection(Protocol):
         transport.unregisterProducer()
         self._stage = Stage.HANDSHAKE
         self.transport = start_tls(transport, security, self._clock)
-        self.transport.registerProducer(self, True)
+        self.transport.registerProducer(self._outflow, True)
 
     def _events(self, events: Iterable[object]) -> None:
         for event in events:
             if self._why is not None:
                 return
-            if isinstance(event, parser.Msg):
+            if type(event) is parser.Msg:
                 self.owner.message(event)
             elif isinstance(event, Answered):
                 assert isinstance(event.token, Deferred)
@@ -200,9 +195,8 @@ class NatsConnection(Protocol):
         self._ended = True
         why = self._why if self._why is not None else self._explain(reason)
         failure = Failure(NotConnected(f"the connection was lost: {why}"))
-        waiting = [*self.session.pending, *self._held]
-        self.dropped = sum(isinstance(item, bytes) for item in self._held)
-        self._held.clear()
+        self.dropped, flushes = self._outflow.end(NotConnected(str(failure.value)))
+        waiting = [*self.session.pending, *flushes]
         self.owner.lost(self, why)
         for waiter in waiting:
             if isinstance(waiter, Deferred) and not waiter.called:
@@ -219,7 +213,7 @@ class NatsConnection(Protocol):
     @property
     def held(self) -> int:
         """Bytes of publishes that are kept while the socket does not drain."""
-        return self._held_bytes
+        return self._outflow.size
 
     def send(self, data: bytes) -> None:
         """Send a control line."""
@@ -232,15 +226,16 @@ class NatsConnection(Protocol):
 
         :raises BufferFull: when too much is kept already.
         """
-        if not self._paused and not self._held:
-            self.send(data)
-            return
-        if self._held_bytes + len(data) > self._limit:
-            raise BufferFull(
-                f"{self._held_bytes} bytes wait for {self.address}, which does not take them"
-            )
-        self._held.append(data)
-        self._held_bytes += len(data)
+        self._outflow.put(data)
+
+    @property
+    def writable(self) -> bool:
+        """Whether the socket drains, so that nothing is kept back."""
+        return self._outflow.open
+
+    def when_writable(self) -> Deferred[None]:
+        """Fire when it is :attr:`writable`; fails with :class:`NotConnected` when it is lost."""
+        return self._outflow.when_open()
 
     def flush(self, timeout: float | None) -> Deferred[None]:
         """Fire when the server has answered a PING sent after all publishes so far.
@@ -248,11 +243,7 @@ class NatsConnection(Protocol):
         :returns: fails with :class:`FlushTimeout` or :class:`NotConnected`.
         """
         done: Deferred[None] = Deferred()
-        if self._held:
-            self._held.append(done)
-        else:
-            self.session.ping(done)
-            self._write_session()
+        self._outflow.flush(done)
         if timeout is not None:
             late = self._clock.callLater(timeout, self._flush_late, done, timeout)
 
@@ -286,24 +277,9 @@ class NatsConnection(Protocol):
             self._stop_timer()
             self._abort_transport()
 
-    def pauseProducing(self) -> None:
-        """The socket does not drain: keep publishes back."""
-        self._paused = True
-
-    def resumeProducing(self) -> None:
-        """The socket drains: send what was kept."""
-        self._paused = False
-        while self._held and not self._paused:
-            item = self._held.popleft()
-            if isinstance(item, bytes):
-                self._held_bytes -= len(item)
-                self.send(item)
-            elif not item.called:
-                self.session.ping(item)
-                self._write_session()
-
-    def stopProducing(self) -> None:
-        """Required of producers; :meth:`connectionLost` does what is to be done."""
+    def _ping(self, done: Deferred[None]) -> None:
+        self.session.ping(done)
+        self._write_session()
 
     def _write_session(self) -> None:
         if self.session.outgoing:

@@ -18,7 +18,7 @@ class _Read:
     _read: Headers
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Message(_Read):
     """A message as a subscriber gets it.
 
@@ -27,12 +27,14 @@ class Message(_Read):
     :ivar reply: where an answer is awaited, or ``None``.
     :ivar headers: the header block as it came, or ``None``; :meth:`header`,
         :attr:`all_headers` and :attr:`status` read it.
+    :ivar sid: of the subscription that it came for.
     """
 
     subject: str
     payload: bytes
     reply: str | None = None
     headers: bytes | None = None
+    sid: str = ""
 
     @property
     def all_headers(self) -> Headers:
@@ -47,7 +49,7 @@ class Message(_Read):
             read = decode_headers(self.headers)
         except HeadersError:
             read = _NONE
-        object.__setattr__(self, "_read", read)
+        object.__setattr__(self, "_read", read)  # mypy does not see the slot
         return read
 
     def header(self, name: str, default: str | None = None) -> str | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 
+from backplane.nats.message import Message
+
 __all__ = ["Connect", "Err", "Event", "Info", "Msg", "Ok", "Ping", "Pong", "Pub", "Sub", "Unsub"]
 
 
@@ -23,18 +25,8 @@ class Connect:
     fields: dict[str, Any]
 
 
-@attrs.define
-class Msg:
-    """``MSG`` or ``HMSG``.
-
-    :ivar headers: the header block as it came, or ``None``.
-    """
-
-    subject: str
-    sid: str
-    reply: str | None
-    payload: bytes
-    headers: bytes | None = None
+Msg = Message
+"""``MSG`` or ``HMSG``, which is what subscribers get."""
 
 
 @attrs.define

@@ -159,7 +159,7 @@ class Parser:
                 if data[stop : stop + 2] != b"\r\n":
                     raise ProtocolError("a payload is not followed by CR LF", kind="payload")
                 if plain and head[3] < 0:
-                    events.append(Msg(head[0], head[1], head[2], data[position:stop]))
+                    events.append(Msg(head[0], data[position:stop], head[2], None, head[1]))
                 else:
                     events.append(self._message(head, data[position:stop]))
                 self._head = head = None
@@ -305,7 +305,7 @@ class Parser:
         if header >= 0:
             block, body = body[:header], body[header:]
         if self._role == "client":
-            return Msg(subject, sid, reply, body, block)
+            return Msg(subject, body, reply, block, sid)
         return Pub(subject, reply, body, block)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from twisted.logger import Logger
 
 from backplane.nats import parser
@@ -15,6 +17,9 @@ from backplane.nats.requests import GivenHeaders
 from backplane.nats.validators import check_length, check_publish_subject
 
 __all__ = ["Publisher"]
+
+MAX_HEADS: Final = 256
+"""Subjects that are remembered to be good: most programs publish to a few again and again."""
 
 
 class Publisher:
@@ -31,6 +36,7 @@ class Publisher:
         self._counts = counts
         self._log = log
         self._buffer = PublishBuffer(bound)
+        self._heads: dict[str, bytes] = {}
 
     @property
     def kept(self) -> int:
@@ -45,10 +51,12 @@ class Publisher:
         headers: GivenHeaders | None,
     ) -> None:
         """See :meth:`backplane.nats.client.NatsClient.publish`."""
-        check_publish_subject(subject)
+        head = self._heads.get(subject) if isinstance(subject, str) else None
+        if head is None:
+            head = self._head(subject)
         if reply is not None:
             check_publish_subject(reply, "the reply")
-        check_length(subject, reply)
+            check_length(subject, reply)
         if not isinstance(payload, bytes):
             # The length of a memoryview is that of its items, which need not be bytes.
             payload = bytes(memoryview(payload))
@@ -66,11 +74,24 @@ class Publisher:
                 raise PayloadTooLarge(f"{size} bytes, the server takes at most {limit}")
             if headers is not None and not connection.session.headers:
                 raise HeadersUnsupported("the server takes no headers")
-            connection.publish(parser.encode_pub(subject, payload, reply, headers))
+            if reply is None and headers is None:
+                connection.publish(b"%b%d\r\n%b\r\n" % (head, size, payload))
+            else:
+                connection.publish(parser.encode_pub(subject, payload, reply, headers))
         else:
             self._buffer.add(parser.encode_pub(subject, payload, reply, headers), size)
-        self._counts.out_msgs += 1
-        self._counts.out_bytes += size
+        counts = self._counts
+        counts.out_msgs += 1
+        counts.out_bytes += size
+
+    def _head(self, subject: str) -> bytes:
+        """Check a subject; return what a publish to it begins with."""
+        check_publish_subject(subject)
+        check_length(subject, None)
+        if len(self._heads) >= MAX_HEADS:
+            self._heads.clear()
+        head = self._heads[subject] = parser.encode_pub(subject, b"").partition(b"0\r\n\r\n")[0]
+        return head
 
     def resume(self, connection: NatsConnection) -> None:
         """Send what was kept over a new connection; what it cannot take is dropped."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -333,6 +334,27 @@ class ConnectionService(Service):
         return gatherResults(flushes, consumeErrors=True).addCallbacks(
             lambda _: None, lambda failure: failure.value.subFailure
         )
+
+    @property
+    def writable(self) -> bool:
+        """Whether what is published is on its way at once, and not kept back."""
+        connection = self._dialer.connection
+        return connection is not None and connection.writable
+
+    def when_writable(self) -> Deferred[None]:
+        """Fire when it is :attr:`writable`: who publishes much waits for it in between.
+
+        :returns: fails as :meth:`when_connected` does.
+        """
+        return Deferred.fromCoroutine(self._drains())
+
+    async def _drains(self) -> None:
+        while not self.writable:
+            await self.when_connected()
+            connection = self._dialer.connection
+            if connection is not None:
+                with suppress(NotConnected):  # there will be another one
+                    await connection.when_writable()
 
     def rtt(self, timeout: float | None = 10.0) -> Deferred[float]:
         """Measure how long a PING and its PONG take.

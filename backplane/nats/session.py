@@ -19,6 +19,7 @@ import attrs
 
 from backplane.nats import parser
 from backplane.nats.errors import ConnectionFailed, ProtocolError
+from backplane.nats.operations import Msg
 
 __all__ = ["Answered", "Established", "InfoChanged", "Refused", "Session", "SessionEvent"]
 
@@ -63,6 +64,8 @@ class Session:
 
     :param connect: given the fields of INFO, returns those of CONNECT.
     :ivar info: fields of the last INFO.
+    :ivar max_payload: bytes of headers and payload that the server takes.
+    :ivar headers: whether it takes messages with headers.
     :ivar outgoing: what is to be sent, in order; whoever sends it clears it.
     :ivar established: the handshake is done.
     :ivar proven: a PING after the handshake was answered, so our subscriptions were taken.
@@ -74,23 +77,12 @@ class Session:
         self._parser = parser.Parser("client")
         self._waiting: deque[object] = deque()
         self.info: dict[str, Any] = {}
+        self.max_payload = DEFAULT_MAX_PAYLOAD
+        self.headers = False
         self.outgoing: list[bytes] = []
         self.established = False
         self.proven = False
         self.unanswered = 0
-
-    @property
-    def max_payload(self) -> int:
-        """Bytes of headers and payload that the server takes."""
-        found = self.info.get("max_payload")
-        if isinstance(found, int) and not isinstance(found, bool) and found > 0:
-            return found
-        return DEFAULT_MAX_PAYLOAD
-
-    @property
-    def headers(self) -> bool:
-        """Whether the server takes messages with headers."""
-        return self.info.get("headers") is True
 
     @property
     def unfinished(self) -> bool:
@@ -125,6 +117,8 @@ class Session:
                 ) from None
             error = problem
             parsed = problem.events  # type: ignore[assignment]
+        if error is None and self.established and all(type(item) is Msg for item in parsed):
+            return parsed  # type: ignore[return-value]  # nearly always
         for item in parsed:
             self._take(item, events)
         if error is not None:
@@ -143,7 +137,7 @@ class Session:
 
     def _take(self, item: parser.Event, events: list[SessionEvent]) -> None:
         if not self.info and not isinstance(item, parser.Info):
-            said = type(item).__name__.upper()
+            said = "MSG" if isinstance(item, Msg) else type(item).__name__.upper()
             if isinstance(item, parser.Err):
                 said = f"-ERR {item.text[:80]!r}"
             raise ConnectionFailed(f"not a NATS server: {said} came before INFO", phase="info")
@@ -163,6 +157,10 @@ class Session:
     def _info(self, fields: dict[str, Any], events: list[SessionEvent]) -> None:
         first = not self.info
         self.info = {**self.info, **fields, "connect_urls": fields.get("connect_urls")}
+        limit = self.info.get("max_payload")
+        if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
+            self.max_payload = limit
+        self.headers = self.info.get("headers") is True
         if not first:
             events.append(InfoChanged(self.info))
             return

@@ -193,15 +193,17 @@ class Subscriptions:
         one = self._by_sid.get(message.sid)
         if one is None:
             return
-        payload, headers = message.payload, message.headers
-        self._counts.in_msgs += 1
-        self._counts.in_bytes += len(payload)
+        size = len(message.payload)
+        counts = self._counts
+        counts.in_msgs += 1
+        counts.in_bytes += size
         one._came += 1
         if one.limit is not None and one._came >= one.limit:
             # What came over two connections at a time, no server has counted right.
             self._gone(one, tell=one._again and one._drained is None)
-        size = len(payload) if headers is None else len(payload) + len(headers)
-        if one._delivery.put(Message(message.subject, payload, message.reply, headers), size):
+        if message.headers is not None:
+            size += len(message.headers)
+        if one._delivery.put(message, size):
             one.slow = False
         else:
             self._overflow(one)

@@ -50,7 +50,9 @@ class DeliveryTests(ClientCase):
         self.broker.publish("a.é", b"\xff\r\n", "r", block)
         self.broker.publish("a.b", b"")
         self.network.flush()
-        self.assertEqual(got, [Message("a.é", b"\xff\r\n", "r", block), Message("a.b", b"")])
+        self.assertEqual(
+            got, [Message("a.é", b"\xff\r\n", "r", block, "1"), Message("a.b", b"", sid="1")]
+        )
 
     def test_bad_subjects(self) -> None:
         """S7: raised in the caller; no sid is used up, nothing is sent."""

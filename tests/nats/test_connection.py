@@ -14,6 +14,7 @@ from zope.interface.verify import verifyObject
 from backplane.nats import parser
 from backplane.nats.connection import CLOSE_PATIENCE, NatsConnection, Owner
 from backplane.nats.errors import BufferFull, FlushTimeout, NotConnected
+from backplane.nats.outflow import Outflow
 from backplane.testing.network import MemoryNetwork, advance
 from tests.nats.bench import HELLO, Script
 
@@ -97,13 +98,39 @@ class ConnectionTests(SynchronousTestCase):
             ],
         )
 
-    def test_producer(self) -> None:
-        """It is a push producer of its transport."""
-        connection = self.connection()
-        verifyObject(IPushProducer, connection)
+    def producer(self, connection: NatsConnection) -> Outflow:
+        """Return what its transport pauses."""
         transport: Any = connection.transport
-        self.assertIs(transport.producer, connection)
-        connection.stopProducing()
+        found = transport.producer
+        assert isinstance(found, Outflow)
+        return found
+
+    def test_writable(self) -> None:
+        """Whoever publishes much hears when it is taken again, or that it never will be."""
+        connection = self.connection()
+        producer = self.producer(connection)
+        self.assertTrue(connection.writable)
+        self.successResultOf(connection.when_writable())
+        producer.pauseProducing()
+        self.assertFalse(connection.writable)
+        waiting = connection.when_writable()
+        connection.publish(b"1")
+        self.assertNoResult(waiting)
+        producer.resumeProducing()
+        self.successResultOf(waiting)
+        self.assertTrue(connection.writable)
+        producer.pauseProducing()
+        waiting = connection.when_writable()
+        self.network.cut()
+        self.network.flush()
+        self.failureResultOf(waiting, NotConnected)
+
+    def test_producer(self) -> None:
+        """It has a push producer of its transport."""
+        connection = self.connection()
+        producer = self.producer(connection)
+        verifyObject(IPushProducer, producer)
+        producer.stopProducing()
         self.assertTrue(connection.usable)
 
     def test_nothing_after_abort(self) -> None:
@@ -131,7 +158,7 @@ class ConnectionTests(SynchronousTestCase):
     def test_held(self) -> None:
         """While the socket does not drain, publishes and the flushes between them keep order."""
         connection = self.connection()
-        connection.pauseProducing()
+        self.producer(connection).pauseProducing()
         connection.publish(b"1" * 40)
         flush = connection.flush(None)
         late = connection.flush(3)
@@ -141,7 +168,7 @@ class ConnectionTests(SynchronousTestCase):
         self.failureResultOf(late, FlushTimeout)
         end = self.script.ends[0]
         end.received = b""
-        connection.resumeProducing()
+        self.producer(connection).resumeProducing()
         connection.publish(b"4")
         self.network.flush()
         self.assertEqual(end.received, b"1" * 40 + b"PING\r\n" + b"2" * 60 + b"4")
@@ -151,20 +178,21 @@ class ConnectionTests(SynchronousTestCase):
     def test_held_again(self) -> None:
         """A socket that fills up again while it is drained stops the draining."""
         connection = self.connection()
-        connection.pauseProducing()
+        self.producer(connection).pauseProducing()
         for letter in (b"a", b"b", b"c"):
             connection.publish(letter)
-        send = connection.send
+        producer = self.producer(connection)
+        write = producer._write
 
-        def send_and_fill_up(data: bytes) -> None:
-            send(data)
-            connection.pauseProducing()
+        def write_and_fill_up(data: bytes) -> None:
+            write(data)
+            producer.pauseProducing()
 
-        connection.send = send_and_fill_up  # type: ignore[method-assign]
-        connection.resumeProducing()
+        producer._write = write_and_fill_up
+        self.producer(connection).resumeProducing()
         self.network.flush()
         self.assertTrue(self.script.ends[0].received.endswith(b"PING\r\na"))
-        connection.resumeProducing()
+        self.producer(connection).resumeProducing()
         self.network.flush()
         self.assertTrue(self.script.ends[0].received.endswith(b"PING\r\nab"))
 
@@ -175,7 +203,7 @@ class ConnectionTests(SynchronousTestCase):
         self.owner.lost = (  # type: ignore[method-assign]
             lambda connection, reason: counted.append(connection.dropped)
         )
-        connection.pauseProducing()
+        self.producer(connection).pauseProducing()
         connection.publish(b"1")
         flush = connection.flush(None)
         connection.publish(b"2")

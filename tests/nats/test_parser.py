@@ -44,14 +44,14 @@ STREAM = (
 EVENTS: list[Event] = [
     Info({"server_id": "x", "max_payload": 1048576}),
     Ping(),
-    Msg("a.b", "1", None, b"hello"),
-    Msg("a.b", "1", None, b"MSG a"),
-    Msg("c", "2", "reply.x", b""),
-    Msg("h", "3", None, b"hello", b"NATS/1.0\r\n\r\n"),
+    Msg("a.b", b"hello", sid="1"),
+    Msg("a.b", b"MSG a", sid="1"),
+    Msg("c", b"", "reply.x", sid="2"),
+    Msg("h", b"hello", None, b"NATS/1.0\r\n\r\n", sid="3"),
     Ok(),
     Err('Permissions Violation for Publish to "a.b"'),
     Pong(),
-    Msg("a.b", "1", None, b"MSG a 1 5\r\n\x00\n"),
+    Msg("a.b", b"MSG a 1 5\r\n\x00\n", sid="1"),
 ]
 
 tokens = st.text(
@@ -60,7 +60,7 @@ tokens = st.text(
     max_size=12,
 ).filter(lambda text: text.encode().split() == [text.encode()])
 payloads = st.binary(max_size=40)
-messages = st.builds(Msg, tokens, tokens, st.none() | tokens, payloads, st.none() | payloads)
+messages = st.builds(Msg, tokens, payloads, st.none() | tokens, st.none() | payloads, tokens)
 published = st.builds(Pub, tokens, st.none() | tokens, payloads, st.none() | payloads)
 subscriptions = st.builds(Sub, tokens, st.none() | tokens, tokens)
 unsubscriptions = st.builds(Unsub, tokens, st.none() | st.integers(0, 10**6))
@@ -175,7 +175,7 @@ class SplitTests(SynchronousTestCase):
             parser = Parser()
             edge = len(data) - tail
             events = parser.feed(data[:edge]) + parser.feed(data[edge:])
-            self.assertEqual(events, [Msg("a", "1", None, body)])
+            self.assertEqual(events, [Msg("a", body, sid="1")])
 
 
 class GrammarTests(SynchronousTestCase):
@@ -189,8 +189,8 @@ class GrammarTests(SynchronousTestCase):
         self.assertEqual(
             Parser().feed(data),
             [
-                Ping(), Ping(), Msg("a", "1", None, b"foo"), Ok(), Pong(),
-                Msg("b", "2", None, b"x"), Info({}),
+                Ping(), Ping(), Msg("a", b"foo", sid="1"), Ok(), Pong(),
+                Msg("b", b"x", sid="2"), Info({}),
             ],
         )  # fmt: skip
 

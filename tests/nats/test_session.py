@@ -140,7 +140,7 @@ class SessionTests(SynchronousTestCase):
         session = self.established()
         with self.assertRaises(ProtocolError) as caught:
             session.receive(b"MSG a 1 1\r\nx\r\n-ERR 'bye'\r\nPOO\r\n")
-        self.assertEqual(caught.exception.events, [Msg("a", "1", None, b"x"), Refused("bye")])
+        self.assertEqual(caught.exception.events, [Msg("a", b"x", sid="1"), Refused("bye")])
         self.assertEqual(caught.exception.kind, "operation")
 
     def test_early_message(self) -> None:
@@ -159,7 +159,7 @@ class SessionTests(SynchronousTestCase):
             events += session.receive(STREAM[start:stop])
         self.assertEqual(
             [type(event).__name__ for event in events],
-            ["Established", "InfoChanged", "Msg", "Answered", "Refused", "Msg"],
+            ["Established", "InfoChanged", "Message", "Answered", "Refused", "Message"],
         )
         self.assertEqual(
             b"".join(session.outgoing), b"PING\r\nCONNECT {}\r\nPING\r\nPONG\r\nPONG\r\n"

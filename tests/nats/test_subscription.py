@@ -49,7 +49,7 @@ class Table(SynchronousTestCase):
 
     def deliver(self, sid: str, payload: bytes = b"") -> None:
         """Let a message come."""
-        self.table.deliver(Msg("s", sid, "r", payload, b"h"))
+        self.table.deliver(Msg("s", payload, "r", b"h", sid=sid))
 
 
 class SubscriptionsTests(Table):
@@ -88,7 +88,7 @@ class SubscriptionsTests(Table):
         self.deliver("1", b"xy")
         self.deliver("2", b"xy")
         self.deliver("", b"xy")
-        self.assertEqual(got, [Message("s", b"xy", "r", b"h")])
+        self.assertEqual(got, [Message("s", b"xy", "r", b"h", "1")])
         self.assertEqual((self.counts.in_msgs, self.counts.in_bytes), (1, 2))
 
     def test_last_message(self) -> None:

@@ -122,7 +122,7 @@ class BrokerTests(SynchronousTestCase):
         self.say(client, b"SUB a.* 1\r\n")
         self.assertTrue(self.broker.publish("a.b", b"hi", "r"))
         self.assertFalse(self.broker.publish("b", b"hi"))
-        self.assertEqual(self.heard(client), [Msg("a.b", "1", "r", b"hi")])
+        self.assertEqual(self.heard(client), [Msg("a.b", b"hi", "r", sid="1")])
 
     def test_subscribe(self) -> None:
         """A test subscribes, answers from inside, and stops, as another client would."""
@@ -136,7 +136,7 @@ class BrokerTests(SynchronousTestCase):
 
         subscription = self.broker.subscribe("ask.>", answer)
         events = self.say(client, b"SUB r 1\r\nPUB ask.it r 2\r\nhi\r\n")
-        self.assertEqual(events, [Msg("r", "1", None, b"HI")])
+        self.assertEqual(events, [Msg("r", b"HI", sid="1")])
         self.assertEqual(got, [Pub("ask.it", "r", b"hi")])
         self.broker.remove(subscription)
         self.broker.remove(subscription)
@@ -247,7 +247,7 @@ class BrokerTests(SynchronousTestCase):
         client = self.open()
         self.broker.silent_ping = True
         self.assertEqual(
-            self.say(client, b"PING\r\nSUB a 1\r\nPUB a 0\r\n\r\n"), [Msg("a", "1", None, b"")]
+            self.say(client, b"PING\r\nSUB a 1\r\nPUB a 0\r\n\r\n"), [Msg("a", b"", sid="1")]
         )
         self.assertEqual(self.broker.clients[0].pings, 1)
 
@@ -288,4 +288,4 @@ class BrokerTests(SynchronousTestCase):
         self.network.chunk = 1
         client = self.open()
         events = self.say(client, b"SUB a 1\r\nPUB a 3\r\nx\r\n\r\nPING\r\n")
-        self.assertEqual(events, [Msg("a", "1", None, b"x\r\n"), Pong()])
+        self.assertEqual(events, [Msg("a", b"x\r\n", sid="1"), Pong()])

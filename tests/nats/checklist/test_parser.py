@@ -40,7 +40,7 @@ class ParserTests(SynchronousTestCase):
         """A stream cut once, at each of its bytes."""
         events: list[Event] = [
             Ping(),
-            Msg("a.b", "1", "r", b"hello", b"NATS/1.0\r\n\r\n"),
+            Msg("a.b", b"hello", "r", b"NATS/1.0\r\n\r\n", sid="1"),
             Err("no"),
             Pong(),
         ]
@@ -51,7 +51,7 @@ class ParserTests(SynchronousTestCase):
     def test_P2_payloads(self) -> None:
         """Payloads that look like the protocol, and a big one, cut at their ends."""
         for payload in [*ODD, bytes(range(256)) * 4096]:
-            event = Msg("a", "1", None, payload)
+            event = Msg("a", payload, sid="1")
             data = encode(event)
             for tail in range(4):
                 edge = len(data) - tail
@@ -61,7 +61,7 @@ class ParserTests(SynchronousTestCase):
     def test_P3_tolerated(self) -> None:
         """What real peers may send."""
         data = b"ping\r\nPING  \r\nmsg  a\t1  3\r\nfoo\r\n+OKay\r\nPONG\n"
-        wanted = [Ping(), Ping(), Msg("a", "1", None, b"foo"), Ok(), Pong()]
+        wanted = [Ping(), Ping(), Msg("a", b"foo", sid="1"), Ok(), Pong()]
         self.assertEqual(parse(Parser(), [data]), (wanted, False))
 
     def test_P4_refused(self) -> None:

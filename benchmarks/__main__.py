@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"Twisted {twisted.__version__}, cryptography {cryptography.__version__}, "
         f"{given.rounds} rounds"
     )
-    print(table(rows))
+    if len(rows) > 1:
+        print(table(rows))
     print(contested(given.rounds, given.scale, given.only, quiet=False))
 
 

@@ -65,6 +65,7 @@ class NatsConnection(Protocol):
     :param security: TLS, which starts after INFO.
     :param tls_first: TLS starts at once.
     :ivar owner: told of what happens; replaced when another one takes over.
+    :ivar usable: whether it was neither lost nor aborted.
     :ivar dropped: publishes that were kept when the connection was lost.
     """
 
@@ -94,7 +95,8 @@ class NatsConnection(Protocol):
         self._tls_first = tls_first
         self._timer: IDelayedCall | None = None
         self._closer: IDelayedCall | None = None
-        self._outflow = Outflow(self.send, self._ping, backlog, address)
+        self._outflow = Outflow(clock, self._ping, backlog, address)
+        self.usable = True
         self._why: Exception | None = None
         self._last_error = ""
         self._gone: list[Deferred[None]] = []
@@ -107,6 +109,7 @@ class NatsConnection(Protocol):
         for option in ("setTcpNoDelay", "setTcpKeepAlive"):
             if hasattr(transport, option):
                 getattr(transport, option)(True)
+        self._outflow.transport = transport
         transport.registerProducer(self._outflow, True)
         self._timer = self._clock.callLater(self._handshake_timeout, self._too_slow)
         if self._security is not None and self._tls_first:
@@ -118,6 +121,7 @@ class NatsConnection(Protocol):
             return
         if self._stage is Stage.CHECKED:
             self._stage = Stage.MUTUAL
+        self._outflow.burst = 0
         try:
             events = self.session.receive(data)
         except ProtocolError as error:
@@ -165,7 +169,7 @@ class NatsConnection(Protocol):
         transport: Any = self.transport
         transport.unregisterProducer()
         self._stage = Stage.HANDSHAKE
-        self.transport = start_tls(transport, security, self._clock)
+        self.transport = self._outflow.transport = start_tls(transport, security, self._clock)
         self.transport.registerProducer(self._outflow, True)
 
     def _events(self, events: Iterable[object]) -> None:
@@ -193,6 +197,7 @@ class NatsConnection(Protocol):
             if timer is not None and timer.active():
                 timer.cancel()
         self._ended = True
+        self.usable = False
         why = self._why if self._why is not None else self._explain(reason)
         failure = Failure(NotConnected(f"the connection was lost: {why}"))
         self.dropped, flushes = self._outflow.end(NotConnected(str(failure.value)))
@@ -206,27 +211,27 @@ class NatsConnection(Protocol):
             waiter.callback(None)
 
     @property
-    def usable(self) -> bool:
-        """Whether it was neither lost nor aborted."""
-        return self._why is None and not self._ended
-
-    @property
     def held(self) -> int:
         """Bytes of publishes that are kept while the socket does not drain."""
-        return self._outflow.size
+        return self._outflow.kept
 
     def send(self, data: bytes) -> None:
         """Send a control line."""
-        transport: Any = self.transport
         if not self._ended:
-            transport.write(data)
+            self._outflow.send(data)
 
     def publish(self, data: bytes) -> None:
         """Send a publish, or keep it while the socket does not drain.
 
         :raises BufferFull: when too much is kept already.
         """
-        self._outflow.put(data)
+        if not self._ended:
+            self._outflow.publish(data)
+
+    def publish_parts(self, *parts: bytes) -> None:
+        """Do the same with a publish in parts, which are not copied if that can be avoided."""
+        if not self._ended:
+            self._outflow.publish_parts(*parts)
 
     @property
     def writable(self) -> bool:
@@ -265,6 +270,7 @@ class NatsConnection(Protocol):
         if self._closer is None:
             self._stop_timer()
             transport: Any = self.transport
+            self._outflow.spill()
             transport.unregisterProducer()
             transport.loseConnection()
             self._closer = self._clock.callLater(CLOSE_PATIENCE, self._abort_transport)
@@ -274,6 +280,7 @@ class NatsConnection(Protocol):
         """Drop the connection at once, for this reason."""
         if self._why is None and not self._ended:
             self._why = why
+            self.usable = False
             self._stop_timer()
             self._abort_transport()
 

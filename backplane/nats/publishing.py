@@ -13,6 +13,7 @@ from backplane.nats.counts import Counts
 from backplane.nats.dialer import Dialer
 from backplane.nats.errors import ConnectionClosed, HeadersUnsupported, PayloadTooLarge
 from backplane.nats.headers import encode_headers
+from backplane.nats.outflow import LARGE
 from backplane.nats.requests import GivenHeaders
 from backplane.nats.validators import check_length, check_publish_subject
 
@@ -74,10 +75,12 @@ class Publisher:
                 raise PayloadTooLarge(f"{size} bytes, the server takes at most {limit}")
             if headers is not None and not connection.session.headers:
                 raise HeadersUnsupported("the server takes no headers")
-            if reply is None and headers is None:
+            if reply is not None or headers is not None:
+                connection.publish(parser.encode_pub(subject, payload, reply, headers))
+            elif size < LARGE:
                 connection.publish(b"%b%d\r\n%b\r\n" % (head, size, payload))
             else:
-                connection.publish(parser.encode_pub(subject, payload, reply, headers))
+                connection.publish_parts(b"%b%d\r\n" % (head, size), payload, b"\r\n")
         else:
             self._buffer.add(parser.encode_pub(subject, payload, reply, headers), size)
         counts = self._counts

@@ -54,10 +54,9 @@ class _Plain:
         data = self.socket.recv(65536)
         return list(self._parser.feed(data)) if data else []
 
-    def close(self) -> None:
-        """Close it, whoever reads from it."""
+    def end(self) -> None:
+        """Let whoever reads from it read the end."""
         self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket.close()
 
 
 class Arena:
@@ -133,9 +132,10 @@ class Arena:
             client.wait(60)
             assert client.stdout is not None
             client.stdout.close()
-        self._service.close()
+        self._service.end()
         self._answering.join(60)
-        self._feeder.close()
+        for each in (self._service, self._feeder):
+            each.socket.close()
         self._server.close()
 
 

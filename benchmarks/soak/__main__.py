@@ -7,6 +7,7 @@ import platform
 import secrets
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import twisted
 from backplane import __version__
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--durable", type=float, default=4, help="the same, durable ones (4)")
     parser.add_argument("--one-in", type=int, default=10, help="connections is cut (10)")
     parser.add_argument("--seed", type=int, help="of what is left to chance")
+    parser.add_argument("--folder", type=Path, help="where logs and files are kept")
     parser.add_argument(
         "--without-checklist", action="store_true", help="leave out the client's slow tests"
     )
@@ -52,7 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"Twisted {twisted.__version__}, seed {plan.seed}",
         flush=True,
     )
-    found = soak(plan, _told)
+    if given.folder is not None:
+        given.folder.mkdir(parents=True)
+    try:
+        found = soak(plan, _told, given.folder)
+    except RuntimeError as error:
+        print(f"FAILED:\n{error}", flush=True)
+        return 1
     print(f"\n{table(found)}\n", flush=True)
     wrong = failed(found)
     if not given.without_checklist:

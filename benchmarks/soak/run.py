@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from benchmarks.soak.stream import Stream
 __all__ = ["Cycle", "Found", "soak"]
 
 MARGIN: Final = 0.25
-"""Seconds before the broker was killed in which it may have taken what it did not pass on."""
+"""Seconds around a kill of the broker; what it took then it may not have passed on."""
 
 
 @attrs.define
@@ -57,7 +58,7 @@ class Found:
     :ivar plain, durable: what came of both kinds.
     :ivar unpassed: plain items, by service, that the broker confirmed just before it was killed,
         and did not pass on: these are beyond what is promised.
-    :ivar commands: how many the operator gave.
+    :ivar commands: how many the operator gave; ``answers``: that came, in all.
     :ivar wrong: what went wrong on the way.
     """
 
@@ -70,20 +71,22 @@ class Found:
     durable: Arrivals = attrs.field(factory=Arrivals)
     unpassed: dict[int, list[int]] = attrs.field(factory=dict)
     commands: int = 0
+    answers: int = 0
     wrong: list[str] = attrs.field(factory=list)
 
 
-def soak(plan: Plan, report: Callable[[Found, Cycle], object]) -> Found:
+def soak(plan: Plan, report: Callable[[Found, Cycle], object], folder: Path | None = None) -> Found:
     """Do it all.
 
     :param report: called after each recovery.
+    :param folder: keeps logs, spools and the stream's files; removed in the end when ``None``.
     :raises RuntimeError: when something hangs or has ended.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="backplane-soak-") as folder,
-        contextlib.ExitStack() as ends,
-    ):
-        return Run(plan, Path(folder), ends).run(report)
+    with contextlib.ExitStack() as ends:
+        if folder is None:
+            made = tempfile.TemporaryDirectory(prefix="backplane-soak-")
+            folder = Path(ends.enter_context(made))
+        return Run(plan, folder.absolute(), ends).run(report)
 
 
 class Run:
@@ -110,6 +113,7 @@ class Run:
         ends.callback(self._proxy.close)
         number = self._proxy.hear()
         self._members: list[Child] = []
+        ends.callback(self._end)
         for place in range(plan.processes):
             first, last = (plan.services * edge // plan.processes for edge in (place, place + 1))
             member = self._child(
@@ -122,7 +126,6 @@ class Run:
                 folder=str(folder),
                 spooled=plan.spooled,
             )
-            ends.callback(self._end, member)
             self._members.append(member)
         for member in self._members:
             member.hear()
@@ -132,10 +135,12 @@ class Run:
         log = Path(tempfile.mkstemp(prefix=f"{module}-", suffix=".log", dir=self._folder)[1])
         return Child(f"benchmarks.soak.{module}", settings, log=log, patience=self._plan.patience)
 
-    def _end(self, member: Child) -> None:
-        code = member.close()
-        if code:
-            self._found.wrong.append(f"a process with services ended with {code}")
+    def _end(self) -> None:
+        """End the services."""
+        members, self._members = self._members, []
+        for code in [member.close() for member in members]:
+            if code:
+                self._found.wrong.append(f"a process with services ended with {code}")
 
     def run(self, report: Callable[[Found, Cycle], object]) -> Found:
         """Go through it."""
@@ -212,9 +217,11 @@ class Run:
             except (json.JSONDecodeError, OSError) as error:
                 self._found.wrong.append(f"{where}: {error!r}")
                 continue
-            if (run.code, run.document.get("ok")) != (0, count):
+            answered = int(run.document.get("ok", 0))
+            self._found.answers += answered
+            if (run.code, answered) != (0, count):
                 self._found.wrong.append(
-                    f"{where}: exit code {run.code}, {run.document.get('ok')} of {count} answered"
+                    f"{where}: exit code {run.code}, {answered} of {count} answered"
                     f": {run.errors[-500:]}"
                 )
             if word in ("pause", "resume"):
@@ -244,7 +251,7 @@ class Run:
             for number, when in items:
                 if number < len(copies) and copies[number]:
                     continue
-                if any(0 <= end - when <= MARGIN for end in self._killed):
+                if any(abs(end - when) <= MARGIN for end in self._killed):
                     self._found.unpassed.setdefault(service, []).append(number)
                 else:
                     self._found.wrong.append(
@@ -260,3 +267,9 @@ class Run:
         self._consumer.settle(self._plan.patience)
         for document in self._stream.read():
             found.durable.take(document)
+        self._end()
+        for spool in self._folder.glob("*.spool"):
+            with contextlib.closing(sqlite3.connect(spool)) as database:
+                (left,) = database.execute("SELECT count(*) FROM items").fetchone()
+            if left:
+                found.wrong.append(f"{spool.name}: {left} items are left")

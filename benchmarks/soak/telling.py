@@ -68,7 +68,10 @@ def table(found: Found) -> str:
         ("seconds until all were back", _range([each.recovery for each in cycles])),
         ("connections", f"{counts['connections']:,}"),
         ("cut mid-message to broker, to service", _cuts(counts)),
-        ("commands, answers", f"{found.commands}, {found.commands * found.plan.services:,} wanted"),
+        (
+            "commands, answers wanted, came",
+            f"{found.commands}, {found.commands * found.plan.services:,}, {found.answers:,}",
+        ),
         *_items("plain", found, 0),
         ("copies of them, sent again (of both kinds)", f"{_copies(found, 0)}, {repeated:,}"),
         ("killed with the broker that had confirmed them", f"{_unpassed(found)}"),

@@ -182,13 +182,13 @@ class ConnectionTests(SynchronousTestCase):
         for letter in (b"a", b"b", b"c"):
             connection.publish(letter)
         producer = self.producer(connection)
-        write = producer._write
+        write = producer.transport.write
 
         def write_and_fill_up(data: bytes) -> None:
             write(data)
             producer.pauseProducing()
 
-        producer._write = write_and_fill_up
+        producer.transport.write = write_and_fill_up
         self.producer(connection).resumeProducing()
         self.network.flush()
         self.assertTrue(self.script.ends[0].received.endswith(b"PING\r\na"))

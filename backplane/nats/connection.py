@@ -65,6 +65,7 @@ class NatsConnection(Protocol):
     :param security: TLS, which starts after INFO.
     :param tls_first: TLS starts at once.
     :ivar owner: told of what happens; replaced when another one takes over.
+    :ivar outflow: what is published goes there, while it is usable.
     :ivar usable: whether it was neither lost nor aborted.
     :ivar dropped: publishes that were kept when the connection was lost.
     """
@@ -95,7 +96,7 @@ class NatsConnection(Protocol):
         self._tls_first = tls_first
         self._timer: IDelayedCall | None = None
         self._closer: IDelayedCall | None = None
-        self._outflow = Outflow(clock, self._ping, backlog, address)
+        self.outflow = Outflow(clock, self._ping, backlog, address)
         self.usable = True
         self._why: Exception | None = None
         self._last_error = ""
@@ -109,8 +110,8 @@ class NatsConnection(Protocol):
         for option in ("setTcpNoDelay", "setTcpKeepAlive"):
             if hasattr(transport, option):
                 getattr(transport, option)(True)
-        self._outflow.transport = transport
-        transport.registerProducer(self._outflow, True)
+        self.outflow.transport = transport
+        transport.registerProducer(self.outflow, True)
         self._timer = self._clock.callLater(self._handshake_timeout, self._too_slow)
         if self._security is not None and self._tls_first:
             self._start_tls(self._security)
@@ -121,7 +122,7 @@ class NatsConnection(Protocol):
             return
         if self._stage is Stage.CHECKED:
             self._stage = Stage.MUTUAL
-        self._outflow.burst = 0
+        self.outflow.burst = 0
         try:
             events = self.session.receive(data)
         except ProtocolError as error:
@@ -169,8 +170,8 @@ class NatsConnection(Protocol):
         transport: Any = self.transport
         transport.unregisterProducer()
         self._stage = Stage.HANDSHAKE
-        self.transport = self._outflow.transport = start_tls(transport, security, self._clock)
-        self.transport.registerProducer(self._outflow, True)
+        self.transport = self.outflow.transport = start_tls(transport, security, self._clock)
+        self.transport.registerProducer(self.outflow, True)
 
     def _events(self, events: Iterable[object]) -> None:
         for event in events:
@@ -200,7 +201,7 @@ class NatsConnection(Protocol):
         self.usable = False
         why = self._why if self._why is not None else self._explain(reason)
         failure = Failure(NotConnected(f"the connection was lost: {why}"))
-        self.dropped, flushes = self._outflow.end(NotConnected(str(failure.value)))
+        self.dropped, flushes = self.outflow.end(NotConnected(str(failure.value)))
         waiting = [*self.session.pending, *flushes]
         self.owner.lost(self, why)
         for waiter in waiting:
@@ -213,12 +214,12 @@ class NatsConnection(Protocol):
     @property
     def held(self) -> int:
         """Bytes of publishes that are kept while the socket does not drain."""
-        return self._outflow.kept
+        return self.outflow.kept
 
     def send(self, data: bytes) -> None:
         """Send a control line."""
         if not self._ended:
-            self._outflow.send(data)
+            self.outflow.send(data)
 
     def publish(self, data: bytes) -> None:
         """Send a publish, or keep it while the socket does not drain.
@@ -226,21 +227,16 @@ class NatsConnection(Protocol):
         :raises BufferFull: when too much is kept already.
         """
         if not self._ended:
-            self._outflow.publish(data)
-
-    def publish_parts(self, *parts: bytes) -> None:
-        """Do the same with a publish in parts, which are not copied if that can be avoided."""
-        if not self._ended:
-            self._outflow.publish_parts(*parts)
+            self.outflow.publish(data)
 
     @property
     def writable(self) -> bool:
         """Whether the socket drains, so that nothing is kept back."""
-        return self._outflow.open
+        return self.outflow.open
 
     def when_writable(self) -> Deferred[None]:
         """Fire when it is :attr:`writable`; fails with :class:`NotConnected` when it is lost."""
-        return self._outflow.when_open()
+        return self.outflow.when_open()
 
     def flush(self, timeout: float | None) -> Deferred[None]:
         """Fire when the server has answered a PING sent after all publishes so far.
@@ -248,7 +244,7 @@ class NatsConnection(Protocol):
         :returns: fails with :class:`FlushTimeout` or :class:`NotConnected`.
         """
         done: Deferred[None] = Deferred()
-        self._outflow.flush(done)
+        self.outflow.flush(done)
         if timeout is not None:
             late = self._clock.callLater(timeout, self._flush_late, done, timeout)
 
@@ -270,7 +266,7 @@ class NatsConnection(Protocol):
         if self._closer is None:
             self._stop_timer()
             transport: Any = self.transport
-            self._outflow.spill()
+            self.outflow.spill()
             transport.unregisterProducer()
             transport.loseConnection()
             self._closer = self._clock.callLater(CLOSE_PATIENCE, self._abort_transport)

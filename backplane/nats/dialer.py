@@ -18,7 +18,6 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from backplane.nats import parser
 from backplane.nats.connection import NatsConnection, Owner
 from backplane.nats.counts import Counts
 from backplane.nats.errors import ConnectionClosed, ConnectionFailed, NatsError, NotConnected
@@ -69,6 +68,7 @@ class Dialer(Owner):
         self.server: Server | None = None
         self.last_error: str | None = None
         self._caller = caller
+        self.message = caller.message  # type: ignore[method-assign]  # not a call more for each
         self._pool = pool
         self._opener = opener
         self._clock = clock = opener.clock
@@ -234,10 +234,6 @@ class Dialer(Owner):
             self._waiters.end()
         if connection is self._connection and connection.usable:
             self._gossip.greeted(connection, server)
-
-    def message(self, message: parser.Msg) -> None:
-        """See :class:`Owner`."""
-        self._caller.message(message)
 
     def info_changed(self, connection: NatsConnection) -> None:
         """See :class:`Owner`."""

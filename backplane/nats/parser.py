@@ -104,6 +104,7 @@ class Parser:
     After :class:`~backplane.nats.errors.ProtocolError` it is of no more use.
 
     :param role: whose ears these are.
+    :ivar mixed: there was more than messages without headers in what came last.
     """
 
     def __init__(self, role: Role = "client", limits: Limits | None = None) -> None:
@@ -114,6 +115,7 @@ class Parser:
         self._have = 0
         self._head: _Head | None = None  # of the unfinished payload
         self._cache: dict[bytes, _Head] = {}
+        self.mixed = False
 
     @property
     def unfinished(self) -> bool:
@@ -127,6 +129,7 @@ class Parser:
         :raises ProtocolError: when the peer does not speak NATS.
         """
         events: list[Event] = []
+        self.mixed = False
         try:
             self._feed(data, events)
         except ProtocolError as error:
@@ -153,13 +156,14 @@ class Parser:
         known = self._cache
         while True:
             if head is not None:
-                stop = position + head[4]
+                subject, sid, reply, header, size = head
+                stop = position + size
                 if stop + 2 > end:
                     break
                 if data[stop : stop + 2] != b"\r\n":
                     raise ProtocolError("a payload is not followed by CR LF", kind="payload")
-                if plain and head[3] < 0:
-                    events.append(Msg(head[0], data[position:stop], head[2], None, head[1]))
+                if plain and header < 0:
+                    events.append(Msg(subject, data[position:stop], reply, None, sid))
                 else:
                     events.append(self._message(head, data[position:stop]))
                 self._head = head = None
@@ -197,6 +201,7 @@ class Parser:
             raise ProtocolError(f"a line of more than {length - 1} bytes", kind="line")
 
     def _line(self, line: bytes, events: list[Event]) -> None:
+        self.mixed = True
         if not line:
             raise ProtocolError("an empty line", kind="operation")
         self._check_line(line[:8], len(line))

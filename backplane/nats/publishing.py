@@ -78,9 +78,9 @@ class Publisher:
             if reply is not None or headers is not None:
                 connection.publish(parser.encode_pub(subject, payload, reply, headers))
             elif size < LARGE:
-                connection.publish(b"%b%d\r\n%b\r\n" % (head, size, payload))
+                connection.outflow.publish(b"%b%d\r\n%b\r\n" % (head, size, payload))
             else:
-                connection.publish_parts(b"%b%d\r\n" % (head, size), payload, b"\r\n")
+                connection.outflow.publish_parts(b"%b%d\r\n" % (head, size), payload, b"\r\n")
         else:
             self._buffer.add(parser.encode_pub(subject, payload, reply, headers), size)
         counts = self._counts

@@ -117,7 +117,7 @@ class Session:
                 ) from None
             error = problem
             parsed = problem.events  # type: ignore[assignment]
-        if error is None and self.established and all(type(item) is Msg for item in parsed):
+        if self.established and not self._parser.mixed and error is None:
             return parsed  # type: ignore[return-value]  # nearly always
         for item in parsed:
             self._take(item, events)

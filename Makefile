@@ -27,7 +27,7 @@ $(VENV)/.demo: pyproject.toml setup.py | $(VENV)/bin/python
 
 $(VENV)/.test: pyproject.toml setup.py | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[test,docs]"
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.bench
 
 demo: $(VENV)/.demo
 	@$(RUN) examples/demo/fleet.py
@@ -41,7 +41,11 @@ test: $(VENV)/.test
 fuzz: $(VENV)/.test
 	@$(RUN) -m tests.fuzz --inputs 1000000
 
-bench: $(VENV)/.demo
+$(VENV)/.bench: pyproject.toml setup.py | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[bench]"
+	@touch $@ $(VENV)/.demo
+
+bench: $(VENV)/.bench
 	@$(RUN) -m benchmarks
 
 fleet: $(VENV)/.demo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -40,6 +40,9 @@ class _Wire:
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
+
+    def writeSequence(self, parts: Iterable[bytes]) -> None:
+        self.written.extend(parts)
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
         """A wire without an end never holds a producer back."""

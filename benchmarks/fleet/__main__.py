@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; the exit code is 1 if anything was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=__doc__)
     parser.add_argument("--sizes", default="100,1000,5000", help="numbers of services")
-    parser.add_argument("--processes", type=int, default=2, help="that they are in (2)")
+    parser.add_argument("--processes", type=int, default=8, help="that they are in (8)")
     parser.add_argument("--runs", type=int, default=10, help="of each command (10)")
     given = parser.parse_args(arguments)
     print(

@@ -19,6 +19,7 @@ from backplane.cli.doctor.examination import Orders, examine, read
 from backplane.cli.doctor.findings import Finding, Verdict, exit_code
 from backplane.cli.doctor.party import Party
 from backplane.cli.driver import run
+from backplane.cli.faults import Fault
 from backplane.client.accounting import ExitCode
 from backplane.host import host_identity
 from backplane.security.names import valid_identity
@@ -120,15 +121,24 @@ def doctor_command(
     """
     orders = _orders(uid, gid, given)
     report = Report(console, as_json, quiet)
+    try:
+        code = _examine(orders, report)
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except Fault as fault:
+        if fault.code is not ExitCode.INTERRUPTED:
+            raise
+        code = fault.code
+    report.end()
+    return int(code or exit_code(report.findings))
+
+
+def _examine(orders: Orders, report: Report) -> ExitCode:
     party, findings = read(orders, os.environ, host_identity())
     report.title(party.title if party is not None else "backplane doctor")
     for finding in findings:
         report.tell(finding)
-    code = ExitCode.OK
-    if party is not None:
-        code = run(_begin(party, orders, report))
-    report.end()
-    return int(code or exit_code(report.findings))
+    return ExitCode.OK if party is None else run(_begin(party, orders, report))
 
 
 def _orders(uid: str | None, gid: str | None, given: dict[str, Any]) -> Orders:

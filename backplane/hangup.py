@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 __all__ = ["HangUps"]
 
-STREAMS = (0, 1, 2)
+STREAMS: Final = (0, 1, 2)
 
 
 class HangUps:

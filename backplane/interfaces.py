@@ -28,6 +28,7 @@ __all__ = [
     "IStopable",
     "LogLevel",
     "blocking",
+    "nonblocking",
 ]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -129,5 +130,18 @@ class IConfigProvider(Interface):
 
 def blocking(method: _Function) -> _Function:
     """Mark a method as one that blocks, so that it is called in a thread."""
-    method.__backplane_blocking__ = True  # type: ignore[attr-defined]
+    return _marked(method, True)
+
+
+def nonblocking(method: _Function) -> _Function:
+    """Mark a ``health_check`` as one that returns at once, perhaps something to be awaited.
+
+    Where the application's methods are called on an asyncio loop a plain one is taken for
+    one that waits, and called in a thread.
+    """
+    return _marked(method, False)
+
+
+def _marked(method: _Function, blocks: bool) -> _Function:
+    method.__backplane_blocking__ = blocks  # type: ignore[attr-defined]
     return method

@@ -36,7 +36,7 @@ from backplane.plugincache import forget_complaint
 from backplane.service import Management
 from backplane.sidecar import Sidecar
 from backplane.stalepid import forget_stale
-from backplane.stalls import StallWatch
+from backplane.stalls import StallService
 
 __all__ = ["Options", "makeService"]
 
@@ -178,7 +178,7 @@ class _Standalone(MultiService):
         super().__init__()
         self._plan = plan
         self._log = Logger(namespace="backplane.tap")
-        self._stalls: StallWatch | None = None
+        self._stalls: StallService | None = None
         self._hangups: HangUps | None = None
 
     def startService(self) -> None:
@@ -203,7 +203,7 @@ class _Standalone(MultiService):
     def stopService(self) -> Any:
         """Stop everything."""
         if self._stalls is not None:
-            self._stalls.stop()
+            self._stalls.stopService()
         return maybeDeferred(super().stopService).addBoth(self._stopped)
 
     def _stopped(self, result: Any) -> Any:
@@ -214,8 +214,8 @@ class _Standalone(MultiService):
     def _watch(self) -> None:
         from twisted.internet import reactor  # twistd's own, which runs this
 
-        self._stalls = StallWatch(reactor, Logger(namespace="backplane.stalls"))
-        self._stalls.start()
+        self._stalls = StallService(reactor)
+        self._stalls.startService()
         self._hangups = HangUps(reactor.stop, reactor, self._log)
         self._hangups.start()
 

@@ -51,8 +51,7 @@ class CountedLink:
     def abort(self) -> None:
         """Close the connection at once, if it is open."""
         for protocol in self._protocols:
-            if protocol.transport is not None:
-                protocol.transport.abortConnection()  # type: ignore[attr-defined]
+            _cut(protocol.transport)
 
 
 def causes(error: Exception) -> list[BaseException]:
@@ -65,6 +64,11 @@ def causes(error: Exception) -> list[BaseException]:
     return found
 
 
+def _cut(transport: Any) -> None:
+    if transport is not None:
+        transport.abortConnection()
+
+
 class _Counted(ProtocolWrapper):
     """Hands on what comes, as long as it may."""
 
@@ -74,7 +78,7 @@ class _Counted(ProtocolWrapper):
         if self.factory.link.spend(len(data)):
             super().dataReceived(data)
         else:
-            self.transport.abortConnection()  # type: ignore[union-attr]
+            _cut(self.transport)
 
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from backplane.interfaces import (
     IPausable,
     IStopable,
     LogLevel,
+    nonblocking,
 )
 from backplane.parts.breaker import Breaker
 from backplane.parts.health import HealthChecks
@@ -80,12 +81,10 @@ class Application:
         """See :class:`~backplane.interfaces.IPausable`."""
         return self.breaker.paused()
 
+    @nonblocking
     def health_check(self) -> Any:
         """See :class:`~backplane.interfaces.IHealthCheckable`."""
         return self.health.health_check()
-
-    # Where a loop runs it returns at once what the loop awaits.
-    health_check.__backplane_blocking__ = False  # type: ignore[attr-defined]
 
     def set_log_level(self, level: LogLevel) -> None:
         """See :class:`~backplane.interfaces.ILogLevelSetable`."""

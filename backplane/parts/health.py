@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from backplane.interfaces import IHealthCheckable
+from backplane.interfaces import IHealthCheckable, nonblocking
 from backplane.node.description import describe
 from backplane.parts.places import Kind, OnLoop, OnReactor, here, kind_of
 from backplane.parts.running import Run
@@ -129,6 +129,7 @@ class HealthChecks:
         with self._lock:
             self._components.pop(name, None)
 
+    @nonblocking
     def health_check(self) -> _Report | Deferred[_Report]:
         """Check all components.
 
@@ -150,9 +151,6 @@ class HealthChecks:
             except FutureTimeoutError:
                 run.cancel()
         return _report(runs)
-
-    # Where a loop runs it returns at once what the loop awaits.
-    health_check.__backplane_blocking__ = False  # type: ignore[attr-defined]
 
     async def run(self) -> _Report:
         """Check all components; in asyncio, and in coroutines of Twisted's."""

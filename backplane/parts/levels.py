@@ -113,7 +113,8 @@ class LogLevels:
         :class:`~twisted.logger.LogLevelFilterPredicate` objects, which the program must
         have in its log; by default the root logger.
     :param handlers: whether handlers through which these loggers write let through what the
-        loggers do; without it a handler with a level of its own keeps it.
+        loggers do, until all loggers are at the program's own levels again; without it a
+        handler with a level of its own keeps it.
     """
 
     def __init__(
@@ -133,14 +134,13 @@ class LogLevels:
         """
         level = LogLevel(level)
         with self._lock:
-            back = True
+            back = True  # all loggers, which come first, are as the program had them
             for dial in self._dials():
                 present = dial.read()
                 change = self._changes.get(dial)
                 base = change.base if change and present == change.ours else present
                 ours = dial.wanted(level, base)
                 if isinstance(dial, _OfHandler) and back:
-                    # The loggers are as the program had them, and so are handlers.
                     ours = base
                 back = back and ours == base
                 dial.write(ours)

@@ -9,8 +9,10 @@ from typing import BinaryIO, Final
 
 __all__ = ["open_regular"]
 
-# Neither of them is everywhere.
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+# A pipe without a writer must not make us wait, nor a terminal become ours. None is everywhere.
+_FLAGS: Final = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY")
+)
 
 
 def open_regular(path: str, *, links: bool = True) -> BinaryIO:

@@ -223,8 +223,9 @@ class LoopTests(ProgramCase):
         self.succeed(
             """
             async def main():
-                task = asyncio.ensure_future(work())
-                await asyncio.sleep(0.2)
+                ready = asyncio.Event()
+                task = asyncio.ensure_future(work(ready))
+                await ready.wait()
                 task.cancel()
                 try:
                     await task
@@ -232,9 +233,10 @@ class LoopTests(ProgramCase):
                     pass
                 assert len(asyncio.all_tasks()) == 1
 
-            async def work():
+            async def work(ready):
                 async with aio.running(config, RecordingApplication()) as management:
                     await management.when_ready()
+                    ready.set()
                     await asyncio.sleep(3600)
 
             asyncio.run(main())

@@ -19,15 +19,13 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from backplane import DataItem, Management
-from backplane.choria import rpc, v1
-from backplane.choria.message import Reply
+from backplane.choria import v1
 from backplane.nats.client import Message, NatsClient
 from backplane.testing.natsserver import NatsServer
+from tests.integration.answering import FACTS, Answering
 from tests.integration.fleet import ROOT, Fleet
 
 MANY = 5000
-FACTS = {f"fact{number}": "x" * 64 for number in range(52)}
-"""About 4 KiB."""
 
 APPLICATION = """
 import signal, time
@@ -135,43 +133,13 @@ class ManyTests(TestCase):
         self.client = NatsClient([f"127.0.0.1:{self.server.port}"], reactor, buffer_size=1 << 27)
         self.client.startService()
         self.addCleanup(self.client.stopService)
-        self.client.subscribe("many_backplane.broadcast.agent.discovery", self.discovery)
-        self.client.subscribe("many_backplane.node.>", self.asked)
+        data = {"facts": FACTS, "version": "1", "paused": False, "healthy": True}
+        Answering(self.client, MANY, data)
         yield self.client.when_connected()
         yield self.client.flush()
         self.config = self.mktemp()
         with open(self.config, "w") as stream:
             stream.write(f"plugin.choria.middleware_hosts = 127.0.0.1:{self.server.port}\n")
-
-        self.payload = b""
-        self.reply = rpc.encode_reply(
-            "info", 0, "OK", {"facts": FACTS, "version": "1", "paused": False, "healthy": True}
-        )
-
-    def discovery(self, message: Message) -> None:
-        for number in range(MANY):
-            self.answer(message, f"host{number}", "pong")
-
-    def asked(self, message: Message) -> None:
-        self.answer(message, message.subject.rpartition(".")[2], self.reply)
-
-    def answer(self, message: Message, sender: str, text: str) -> None:
-        if message.payload != self.payload:  # the same document for all
-            self.payload = message.payload
-            self.transport = v1.decode_transport(message.payload)
-            secure = v1.decode_secure_request(self.transport.data)
-            self.request = v1.decode_request(secure.message)
-        transport, request = self.transport, self.request
-        reply = Reply(
-            message=text,
-            request_id=request.request_id,
-            sender_id=sender,
-            agent=request.agent,
-            time=request.time,
-        )
-        assert transport.reply_to is not None
-        sealed = v1.encode_transport(v1.seal_reply(reply), sender=sender)
-        self.client.publish(transport.reply_to, sealed)
 
     @inlineCallbacks
     def test_thousands(self) -> Generator[Any, Any, None]:

@@ -8,21 +8,18 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from backplane.choria import rpc, v1
-from backplane.choria.message import Reply
 from backplane.client import asking
 from backplane.client.accounting import ExitCode, Outcome
 from backplane.client.discovery import DiscoveryRule
 from backplane.client.run import Job
-from backplane.nats.client import Message, NatsClient
+from backplane.nats.client import NatsClient
 from backplane.security.chains import load_authorities
 from backplane.security.pemfiles import load_key_pair
 from backplane.security.tls import BrokerTLS
 from backplane.testing import Harness, RecordingApplication
+from tests.integration.answering import FACTS, Answering
 
 MANY: Final = 2000
-FACTS: Final = {f"fact{number}": "x" * 64 for number in range(52)}
-"""About 4 KiB."""
 
 
 class SilentTests(SynchronousTestCase):
@@ -85,8 +82,8 @@ class SlowBrokerTests(SynchronousTestCase):
     def paused(self) -> int:
         return sum("pause" in app.calls for app in self.apps)
 
-    def test_goes_on(self) -> None:
-        """It waits for the broker, and everybody is asked."""
+    def test_lost(self) -> None:
+        """It waits until the broker is lost; with the next one all are asked in turn."""
         running = self.begin()
         self.assertEqual(self.paused(), 1)
         self.harness.broker.silent_ping = False
@@ -126,35 +123,8 @@ class ManyTests(SynchronousTestCase):
         )
         self.fleet.startService()
         self.addCleanup(lambda: self.harness.result_of(self.fleet.stopService()))
-        self.fleet.subscribe("many_backplane.broadcast.agent.discovery", self.discovery)
-        self.fleet.subscribe("many_backplane.node.>", self.asked)
+        Answering(self.fleet, MANY, {"facts": FACTS, "version": "1"})
         self.harness.result_of(self.fleet.when_connected())
-        self.reply = rpc.encode_reply("info", 0, "OK", {"facts": FACTS, "version": "1"})
-        self.payload = b""
-
-    def discovery(self, message: Message) -> None:
-        for number in range(MANY):
-            self.answer(message, f"host{number}", "pong")
-
-    def asked(self, message: Message) -> None:
-        self.answer(message, message.subject.rpartition(".")[2], self.reply)
-
-    def answer(self, message: Message, sender: str, text: str) -> None:
-        if message.payload != self.payload:  # the same document for all
-            self.payload = message.payload
-            self.transport = v1.decode_transport(message.payload)
-            secure = v1.decode_secure_request(self.transport.data)
-            self.request = v1.decode_request(secure.message)
-        reply = Reply(
-            message=text,
-            request_id=self.request.request_id,
-            sender_id=sender,
-            agent=self.request.agent,
-            time=self.request.time,
-        )
-        sealed = v1.encode_transport(v1.seal_reply(reply), sender=sender)
-        assert self.transport.reply_to is not None
-        self.fleet.publish(self.transport.reply_to, sealed)
 
     def test_thousands(self) -> None:
         """All of them, none twice; and the next command works."""

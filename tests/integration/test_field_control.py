@@ -16,10 +16,7 @@ from backplane.client.discovery import DiscoveryRule
 from backplane.client.run import Job, Operator
 from backplane.interfaces import (
     IHealthCheckable,
-    ILogLevelSetable,
-    IPausable,
     IStopable,
-    LogLevel,
 )
 from backplane.testing import Harness, RecordingApplication
 
@@ -27,19 +24,17 @@ RESTARTS = 50
 INSTANCES = 10
 
 
-@implementer(IPausable, ILogLevelSetable)
-class Working(Service):
+class Working(RecordingApplication, Service):
     """Works on a loop, as applications do; counts what it has done."""
 
     def __init__(self, clock: Any) -> None:
+        super().__init__()
         self.done = 0
-        self._paused = False
-        self._level = LogLevel.INFO
         self._loop = LoopingCall(self._work)
         self._loop.clock = clock
 
     def _work(self) -> None:
-        self.done += not self._paused
+        self.done += not self.paused()
 
     def startService(self) -> None:
         super().startService()
@@ -48,24 +43,6 @@ class Working(Service):
     def stopService(self) -> None:
         super().stopService()
         self._loop.stop()
-
-    def pause(self) -> None:
-        self._paused = True
-
-    def resume(self) -> None:
-        self._paused = False
-
-    def flip(self) -> None:
-        self._paused = not self._paused
-
-    def paused(self) -> bool:
-        return self._paused
-
-    def set_log_level(self, level: LogLevel) -> None:
-        self._level = level
-
-    def get_log_level(self) -> LogLevel:
-        return self._level
 
 
 class KeptTests(SynchronousTestCase):

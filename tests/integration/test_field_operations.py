@@ -106,7 +106,8 @@ class NamesakeTests(TestCase):
         for service in services:
             service.wait_for("another service of this collective has the identity one too")
             self.assertIn("`identity` or `instance`", service.text())
-        paused = fleet.cli("app", "pause", "-I", "one")
+        # A name is found with its first answer; the number makes the run wait for the second.
+        paused = fleet.cli("app", "pause", "-I", "one", "--expect", "2")
         self.assertEqual(paused.code, 0, paused.err)
         self.assertIn("2 services have the identity one\n", paused.out)
         self.assertIn("Managed 2 service(s)", paused.out)

@@ -233,12 +233,16 @@ class LevelsMachine(RuleBasedStateMachine):
     def operator_sets(self, level: LogLevel) -> None:
         self.levels.set_log_level(level)
         standard = {1: 10, 2: 20, 3: 30, 4: 50}[level]
+        managed = {
+            "logger 1": standard,
+            "logger 2": standard,
+            "predicate": TwistedLevel.lookupByName(level.name.lower()),
+        }
+        self.ours.update(managed)
+        back = all(self.base[name] == wanted for name, wanted in managed.items())
         for name, base in self.base.items():
-            if name in ("logger 1", "logger 2"):
-                self.ours[name] = standard
-            elif name.startswith("handler"):
-                self.ours[name] = min(standard, base)
-        self.ours["predicate"] = TwistedLevel.lookupByName(level.name.lower())
+            if name.startswith("handler"):
+                self.ours[name] = base if back else min(standard, base)
         self.set = dict(self.ours)
         assert self.levels.get_log_level() is level
 

@@ -7,16 +7,17 @@ that have gone.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Container
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
+import attrs
 import click
 from click.shell_completion import CompletionItem
 
 from backplane._version import __version__
 from backplane.config.durations import parse_duration
 
-__all__ = ["Commands", "Seconds", "Spoken", "version_option"]
+__all__ = ["Commands", "Seconds", "Spoken", "Verb", "target_options", "version_option"]
 
 _ASKING: Final = frozenset({"--help", "-h", "--version"})
 
@@ -61,10 +62,29 @@ class Spoken(click.Command):
         return option
 
 
+@attrs.frozen
+class Verb:
+    """A command that stands behind a service's name: ``backplane SERVICE VERB``.
+
+    Its first parameter is the argument ``SERVICE``.
+
+    :ivar where: ``module:name`` of it; it is imported when it is wanted.
+    :ivar flags: those of its own flags that take a value.
+    """
+
+    where: str
+    flags: tuple[str, ...] = ()
+
+
+SERVICE: Final = "SERVICE "
+"""Before the name of a verb, among the commands."""
+
+
 class Commands(Spoken, click.Group):
-    """A group whose command ``exec`` may be left out.
+    """A group whose command ``exec`` may be left out, and that has verbs.
 
     :ivar later: commands that are imported when they are wanted: ``module:name``.
+    :ivar verbs: by name.
     """
 
     command_class = Spoken
@@ -72,19 +92,28 @@ class Commands(Spoken, click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.later: dict[str, str] = {}
+        self.verbs: dict[str, Verb] = {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*self.commands, *self.later})
+        verbs = {f"{SERVICE}{name}" for name in self.verbs}
+        return sorted({*self.commands, *self.later, *verbs}, key=str.lower)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in self.later:
-            module, _, name = self.later.pop(cmd_name).partition(":")
+        where = self.later.pop(cmd_name, None)
+        verb = self.verbs.get(cmd_name.removeprefix(SERVICE))
+        if where is None and verb is not None and cmd_name not in self.commands:
+            where = verb.where
+            cmd_name = f"{SERVICE}{cmd_name.removeprefix(SERVICE)}"
+        if where is not None:
+            module, _, name = where.partition(":")
             self.add_command(getattr(importlib.import_module(module), name), cmd_name)
         return super().get_command(ctx, cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         names = {*self.commands, *self.later}
-        return super().parse_args(ctx, _with_command(args, self.commands["exec"], names))
+        return super().parse_args(
+            ctx, _with_command(args, self.commands["exec"], names, self.verbs)
+        )
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         found = super().shell_complete(ctx, incomplete)
@@ -98,26 +127,49 @@ class Commands(Spoken, click.Group):
         return found
 
 
-def _with_command(args: list[str], default: click.Command, commands: Container[str]) -> list[str]:
-    """Put the command first, and ``exec`` there when none is named."""
+def _with_command(
+    args: list[str],
+    default: click.Command,
+    commands: Container[str],
+    verbs: Mapping[str, Verb],
+) -> list[str]:
+    """Put the command first, and ``exec`` or the verb there when none is named."""
     options = [param for param in default.params if isinstance(param, click.Option)]
     takes_value = {flag for param in options if not param.is_flag for flag in param.opts}
+    takes_value.update(flag for verb in verbs.values() for flag in verb.flags)
+    words = _words(args, takes_value)
+    if not words:
+        return args if _ASKING.issuperset(args) else ["exec", *args]
+    first = args[words[0]]
+    explicit = first == "exec"
+    if first in commands and not explicit:
+        return _moved(args, words[0])
+    if len(words) > explicit + 1 and args[words[explicit + 1]] in verbs:
+        service, verb = (args[word] for word in words[explicit : explicit + 2])
+        taken = words[: explicit + 2]
+        rest = [arg for index, arg in enumerate(args) if index not in taken]
+        return [f"{SERVICE}{verb}", service, *rest]
+    return _moved(args, words[0]) if explicit else ["exec", *args]
+
+
+def _moved(args: list[str], index: int) -> list[str]:
+    return [args[index], *args[:index], *args[index + 1 :]]
+
+
+def _words(args: list[str], takes_value: set[str]) -> list[int]:
+    """Return where the first words are that are neither flags nor their values, three at most."""
+    found: list[int] = []
     skip = False
     for index, arg in enumerate(args):
         if skip:
             skip = False
-        elif arg == "--":
+        elif arg == "--" or len(found) == 3:
             break
         elif arg.startswith("-") and arg != "-":
             skip = _wants_next(arg, takes_value)
-        elif arg in commands:
-            return [arg, *args[:index], *args[index + 1 :]]
         else:
-            break
-    else:
-        if _ASKING.issuperset(args):
-            return args
-    return ["exec", *args]
+            found.append(index)
+    return found
 
 
 def _wants_next(arg: str, takes_value: set[str]) -> bool:
@@ -138,3 +190,39 @@ version_option: Final = click.option(
     callback=_show_version,
     help="Show the version and exit.",
 )
+
+
+_TARGET: Final = (
+    click.option("-F", "--wf", "facts", multiple=True, metavar="FACT", help="Services with a fact"),
+    click.option(
+        "-I", "--wi", "identities", multiple=True, metavar="NAME", help="Services with an identity"
+    ),
+    click.option(
+        "-W", "--with", "withs", multiple=True, metavar="FILTER", help="Facts and classes together"
+    ),
+    click.option(
+        "-C", "--wc", "classes", multiple=True, metavar="CLASS", help="Services of a class"
+    ),
+    click.option(
+        "-S", "--select", "select", multiple=True, metavar="EXPR", help="Services by an expression"
+    ),
+    click.option("-T", "--target", metavar="COLLECTIVE", help="Instead of SERVICE_backplane"),
+    click.option("--nodes", metavar="FILE", help="Only the identities in a file, one a line"),
+    click.option("--expect", type=click.IntRange(min=1), metavar="N", help="How many there are"),
+    click.option("--timeout", type=Seconds(), help="How long to wait for services to respond"),
+    click.option("--discovery-timeout", type=Seconds(), help="How long to look for services"),
+    click.option("--window", type=Seconds(), help="End discovery so long after the last answer"),
+    click.option("--config", metavar="FILE", help="Configuration file to use"),
+    click.option("--insecure", is_flag=True, help="Disable TLS security"),
+    click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text"),
+    click.option("-v", "--verbose", is_flag=True, help="Enable verbose output"),
+    click.option("-d", "--debug", is_flag=True, help="Enable debug logging"),
+    version_option,
+)
+
+
+def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say whom a command means, how it gets there, and what it prints."""
+    for option in reversed(_TARGET):
+        command = option(command)
+    return command

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import AlreadyCalled, AlreadyCancelled
+from twisted.internet.defer import Deferred
 
 from backplane.cli.console import Console, safe
-from backplane.cli.faults import Fault
 from backplane.cli.render import Spinner, render
+from backplane.cli.session import Session
 from backplane.client.accounting import ExitCode, Outcome, Stop
-from backplane.client.asking import Run
 from backplane.client.jobs import Job
 from backplane.client.run import Operator, Progress
-from backplane.nats.client import ConnectFailed, NatsClient
-from backplane.nats.errors import NatsError
+from backplane.nats.client import NatsClient
 
 __all__ = ["Execution"]
 
@@ -73,37 +70,26 @@ class Execution:
         verbose: bool = False,
     ) -> None:
         self._job = job
-        self._client = client
-        self._operator = operator
+        self._session = Session(client, operator, job.timeout)
         self._console = console
         self._as_json = as_json
         self._verbose = verbose
-        self._connecting: Deferred[None] | None = None
-        self._run: Run | None = None
-        self._interrupted = False
-        self._refused = ""
 
     def start(self) -> Deferred[ExitCode]:
         """Do what was asked and show what became of it.
 
-        :returns: fails with :class:`Fault` for what keeps it from being done.
+        :returns: fails with :class:`~backplane.cli.faults.Fault` for what keeps it from being done.
         """
         return Deferred.fromCoroutine(self._execute())
 
     def interrupt(self) -> None:
         """End now, and show what is known so far."""
-        self._interrupted = True
-        if self._run is not None:
-            self._run.interrupt()
-        elif self._connecting is not None:
-            self._connecting.cancel()
+        self._session.interrupt()
 
     async def _execute(self) -> ExitCode:
-        started = self._operator.clock.seconds()
-        await self._connect()
+        await self._session.connect()
         shown = None if self._as_json else _Shown(self._console, self._job)
-        self._run = self._operator.begin(self._job, shown, started=started)
-        outcome = await self._run.result
+        outcome = await self._session.ask(self._job, shown)
         if self._as_json:
             self._console.print(json.dumps(outcome.as_dict(), indent=2))
             return outcome.exit_code
@@ -113,43 +99,6 @@ class Execution:
             render(outcome, self._console, self._verbose)
         self._complain(outcome)
         return outcome.exit_code
-
-    async def _connect(self) -> None:
-        """Wait for the connection, no longer than the whole run may take.
-
-        :raises Fault: when there is none.
-        """
-        timeout = self._job.timeout
-        waiting = self._connecting = self._client.when_connected()
-        timer = None
-        if timeout is not None:
-            timer = self._operator.clock.callLater(timeout, waiting.cancel)
-        self._client.add_listener(self._heard)
-        try:
-            await waiting
-        except CancelledError:
-            if self._interrupted:
-                raise Fault("interrupted; nothing was sent", ExitCode.INTERRUPTED) from None
-            text = f"the broker is not reachable: no connection within {timeout:g} s"
-            raise Fault(text, ExitCode.UNREACHABLE) from None
-        except NatsError as error:
-            if self._refused:
-                text = f"the broker refuses: {safe(self._refused)}"
-                raise Fault(text, ExitCode.CREDENTIALS) from None
-            text = f"the broker is not reachable: {safe(error)}"
-            raise Fault(text, ExitCode.UNREACHABLE) from None
-        finally:
-            self._connecting = None
-            self._client.remove_listener(self._heard)
-            if timer is not None:
-                try:
-                    timer.cancel()
-                except (AlreadyCalled, AlreadyCancelled):
-                    pass  # it was the timer
-
-    def _heard(self, event: object) -> None:
-        if isinstance(event, ConnectFailed) and "authorization" in str(event.reason).lower():
-            self._refused = f"{event.server}: {event.reason}"
 
     def _complain(self, outcome: Outcome) -> None:
         """Say on standard error why nothing was done, or not all."""

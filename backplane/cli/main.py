@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.shell_completion import get_completion_class
 
-from backplane.cli.arguments import Commands, Seconds, version_option
+from backplane.cli.arguments import Commands, target_options, version_option
 from backplane.cli.console import Console, safe
 from backplane.cli.faults import ACTIONS, Fault
 from backplane.client.accounting import ExitCode
@@ -57,29 +57,7 @@ def cli(context: click.Context) -> None:
 @cli.command("exec", epilog=_EPILOG)
 @click.argument("service")
 @click.argument("action", metavar="ACTION", type=click.Choice(ACTIONS))
-@click.option("-F", "--wf", "facts", multiple=True, metavar="FACT", help="Services with a fact")
-@click.option(
-    "-I", "--wi", "identities", multiple=True, metavar="NAME", help="Services with an identity"
-)
-@click.option(
-    "-W", "--with", "withs", multiple=True, metavar="FILTER", help="Facts and classes together"
-)
-@click.option("-C", "--wc", "classes", multiple=True, metavar="CLASS", help="Services of a class")
-@click.option(
-    "-S", "--select", "select", multiple=True, metavar="EXPR", help="Services by an expression"
-)
-@click.option("-T", "--target", metavar="COLLECTIVE", help="Instead of SERVICE_backplane")
-@click.option("--nodes", metavar="FILE", help="Only the identities in a file, one a line")
-@click.option("--expect", type=click.IntRange(min=1), metavar="N", help="How many there are")
-@click.option("--timeout", type=Seconds(), help="How long to wait for services to respond")
-@click.option("--discovery-timeout", type=Seconds(), help="How long to look for services")
-@click.option("--window", type=Seconds(), help="End discovery so long after the last answer")
-@click.option("--config", metavar="FILE", help="Configuration file to use")
-@click.option("--insecure", is_flag=True, help="Disable TLS security")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text")
-@click.option("-v", "--verbose", is_flag=True, help="Enable verbose output")
-@click.option("-d", "--debug", is_flag=True, help="Enable debug logging")
-@version_option
+@target_options
 @click.pass_obj
 def exec_command(
     console: Console,
@@ -98,20 +76,17 @@ def exec_command(
 
     as_json: bool = given.pop("as_json")
     verbose: bool = given.pop("verbose")
-    try:
-        settings = setup.load(config, insecure, os.environ)
-        for warning in settings.config.warnings:
-            console.note(f"backplane: warning: {safe(warning)}")
-        if not settings.config.color:
-            console.without_colour()
-        job = _job(settings, **given)
-        if insecure:
-            console.note("backplane: warning: insecure: nothing is signed, nobody is verified")
-        if debug:
-            setup.log_to_stderr()
-        return int(run(_begin(job, settings, console, as_json, verbose)))
-    except Fault as fault:
-        return complain(console, fault.text, fault.code, as_json)
+    settings = setup.load(config, insecure, os.environ)
+    for warning in settings.config.warnings:
+        console.note(f"backplane: warning: {safe(warning)}")
+    if not settings.config.color:
+        console.without_colour()
+    job = _job(settings, **given)
+    if insecure:
+        console.note("backplane: warning: insecure: nothing is signed, nobody is verified")
+    if debug:
+        setup.log_to_stderr()
+    return int(run(_begin(job, settings, console, as_json, verbose)))
 
 
 def _job(
@@ -245,6 +220,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = " ".join(error.format_message().split()).rstrip(".")
         hint = "" if as_json else ", try --help"
         code = complain(console, text + hint, ExitCode.USAGE, as_json)
+    except Fault as fault:
+        code = complain(console, fault.text, fault.code, as_json)
     except click.exceptions.Exit as error:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):

@@ -1,0 +1,470 @@
+"""One ledger of what operators have changed: from what, to what, who, why, until when.
+
+A *target* is a name with a value: ``app`` (``running``, ``draining``, ``paused``),
+``breaker:payments`` (``closed``, ``open``), ``log:`` and ``log:sqlalchemy.engine``
+(a level, or ``unset``), ``shutdown`` (``none``, or when). Its changes are a list, and the
+newest that was neither taken back nor has run out decides; without one it is what it was
+at first. A change with an end is a *lease*. One without an end lasts, and what lies under
+it only shows again when it is taken back.
+
+Nothing is carried out here. A proposal becomes a :class:`Step`, which the caller carries
+out and settles or fails; there is one step at a time for a target. What the application
+shows before a step is compared with what the ledger holds: where they differ the
+application has changed it itself, and that is entered first. Pure: time is an argument.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from backplane.change import APPLICATION, Change, Entry, Outcome, Refused, Step
+
+__all__ = ["APPLICATION", "SHUTDOWN", "Change", "Entry", "Ledger", "Refused", "Step"]
+
+SHUTDOWN: Final = "shutdown"
+"""The target that does not outlive its process."""
+
+MAX_HISTORY: Final = 500
+"""Entries that are remembered."""
+
+MAX_DEPTH: Final = 100
+"""Changes of one target that are remembered; the oldest is forgotten first."""
+
+MAX_TARGETS: Final = 1000
+"""Targets that may differ from normal at once."""
+
+
+@attrs.define
+class _Target:
+    normal: str
+    changes: list[Change] = attrs.field(factory=list)
+    step: Step | None = None
+
+    @property
+    def top(self) -> Change | None:
+        """The change that decides."""
+        return self.changes[-1] if self.changes else None
+
+    @property
+    def value(self) -> str:
+        return self.changes[-1].to if self.changes else self.normal
+
+    def shown(self) -> list[Change]:
+        """Return the newest change that lasts, and the leases above it."""
+        first = 0
+        for index, change in enumerate(self.changes):
+            if change.until is None:
+                first = index
+        return self.changes[first:]
+
+    def without(self, ended: Sequence[Change]) -> str:
+        """Return the value that it has when some changes are taken away."""
+        left = [change for change in self.changes if change not in ended]
+        return _Target(self.normal, left).value
+
+
+class Ledger:
+    """The ledger of one service.
+
+    :param new_id: makes the names of changes, which differ among themselves.
+    """
+
+    def __init__(self, new_id: Callable[[], str]) -> None:
+        self._new_id = new_id
+        self._targets: dict[str, _Target] = {}
+        self._history: deque[Entry] = deque(maxlen=MAX_HISTORY)
+
+    # Asking.
+
+    def value(self, target: str) -> str | None:
+        """Return what the ledger holds for a target; ``None`` for one never seen."""
+        found = self._targets.get(target)
+        return None if found is None else found.value
+
+    def top(self, target: str) -> Change | None:
+        """Return the change that decides what a target is, or ``None``."""
+        found = self._targets.get(target)
+        return None if found is None else found.top
+
+    def live(self) -> list[Change]:
+        """Return what is changed from normal now, oldest first.
+
+        These are leases that nothing lasting lies over, and for each target the newest change
+        that lasts, unless it made the target what it was at first.
+        """
+        found = [
+            change
+            for target in self._targets.values()
+            for change in target.shown()
+            if change.until is not None or change.to != target.normal
+        ]
+        return sorted(found, key=lambda change: change.made)
+
+    def of_run(self, run: str) -> list[Change]:
+        """Return the changes of a run that were not taken back and have not run out, newest first.
+
+        Those under others are among them.
+        """
+        found = [
+            change
+            for target in self._targets.values()
+            for change in target.changes
+            if run and change.run == run
+        ]
+        return sorted(found, key=lambda change: change.made, reverse=True)
+
+    def history(self, most: int = MAX_HISTORY) -> list[Entry]:
+        """Return the last entries, oldest first."""
+        return list(self._history)[-most:] if most > 0 else []
+
+    def next_due(self) -> float | None:
+        """Return when the next lease runs out, Unix time, or ``None``."""
+        ends = [
+            change.until
+            for target in self._targets.values()
+            for change in target.changes
+            if change.until is not None
+        ]
+        return min(ends, default=None)
+
+    def due(self, now: float) -> list[str]:
+        """Return the targets of which a lease has run out."""
+        return [
+            name
+            for name, target in self._targets.items()
+            if any(change.over(now) for change in target.changes)
+        ]
+
+    # Changing.
+
+    def note(self, entry: Entry) -> None:
+        """Put what is no change of a target into the history."""
+        self._history.append(entry)
+
+    def see(self, target: str, seen: str, now: float) -> None:
+        """Take notice of what the application shows.
+
+        Where that is not what the ledger holds, it is entered as a change by the application.
+        """
+        found = self._targets.get(target)
+        if found is None:
+            self._targets[target] = _Target(seen)
+        elif found.step is None and found.value != seen:
+            change = Change(
+                id=self._new_id(),
+                target=target,
+                before=found.value,
+                to=seen,
+                who=APPLICATION,
+                why="",
+                made=now,
+            )
+            self._enter(found, change, now)
+
+    def propose(
+        self,
+        target: str,
+        to: str,
+        *,
+        who: str,
+        seen: str,
+        now: float,
+        why: str = "",
+        until: float | None = None,
+        run: str = "",
+        expect: str | None = None,
+    ) -> Step | Refused:
+        """Propose a change.
+
+        :param seen: what the application shows the target to be.
+        :param until: when it is to be taken back, Unix time; ``None`` for a change that lasts.
+        :param expect: what the caller takes it for: a value, or the id of the change that decides.
+        """
+        self.see(target, seen, now)
+        found = self._targets[target]
+        refused = self._busy(found)
+        if refused is None and expect is not None:
+            refused = self._unexpected(target, found, expect)
+        if refused is None and until is not None and until <= now:
+            refused = Refused("past", f"{target} cannot be changed until a time that is over")
+        if refused is None and len(self._targets) > MAX_TARGETS and not found.changes:
+            del self._targets[target]
+            refused = Refused("full", f"{MAX_TARGETS} targets are known already")
+        change = Change(
+            id=self._new_id(),
+            target=target,
+            before=found.value,
+            to=to,
+            who=who,
+            why=why,
+            made=now,
+            until=until,
+            run=run,
+        )
+        if refused is not None:
+            self._write(change, who, "refused", now, refused.text)
+            return refused
+        found.step = Step(
+            target=target, before=seen, to=to, who=who, why=why, kind="make", makes=change
+        )
+        return found.step
+
+    def end(
+        self, change_id: str, *, who: str, seen: str, now: float, why: str = ""
+    ) -> Step | Refused:
+        """Propose to take a change back, before its end if it has one.
+
+        :param seen: what the application shows the change's target to be.
+        """
+        name, change = self._find(change_id)
+        if change is None:
+            return self._gone(change_id)
+        self.see(name, seen, now)
+        found = self._targets[name]
+        refused = self._busy(found)
+        if refused is None and found.top is not change:
+            refused = Refused("newer", f"{name} was changed since, {_by(found.top)}")
+        if refused is not None:
+            self._write(change, who, "refused", now, refused.text, why=why)
+            return refused
+        # What lies under it and has run out meanwhile does not show again.
+        ends = (change, *(each for each in found.changes if each.over(now) and each is not change))
+        found.step = Step(
+            target=name,
+            before=seen,
+            to=found.without(ends),
+            who=who,
+            why=why,
+            kind="end",
+            ends=ends,
+            restores=len(ends) == len(found.changes),
+        )
+        return found.step
+
+    def amend(
+        self, change_id: str, until: float, *, who: str, now: float, why: str = ""
+    ) -> Change | Refused:
+        """Give a live lease another end.
+
+        :param until: Unix time, ahead.
+        """
+        name, change = self._find(change_id)
+        if change is None:
+            return self._gone(change_id)
+        found = self._targets[name]
+        refused = self._busy(found)
+        if refused is None and (change.until is None or change not in found.shown()):
+            refused = Refused("ended", f"the change {change_id} of {name} has no end to be moved")
+        if refused is None and until <= now:
+            refused = Refused("past", f"{name} cannot be changed until a time that is over")
+        if refused is not None:
+            self._write(change, who, "refused", now, refused.text, why=why)
+            return refused
+        amended = attrs.evolve(change, until=until)
+        found.changes[found.changes.index(change)] = amended
+        self._write(amended, who, "amended", now, why=why)
+        return amended
+
+    def expire(self, target: str, seen: str, now: float) -> Step | None:
+        """End the leases of a target that have run out.
+
+        :returns: what is to be carried out for it, or ``None`` when nothing is: a newer change
+            decides, or it comes to the same.
+        """
+        found = self._targets.get(target)
+        if found is None or found.step is not None:
+            return None
+        self.see(target, seen, now)
+        over = tuple(change for change in found.changes if change.over(now))
+        if not over:
+            return None
+        value = found.without(over)
+        if value == found.value:
+            self._expired(found, over, now)
+            return None
+        found.step = Step(
+            target=target,
+            before=seen,
+            to=value,
+            who=over[-1].who,
+            why=over[-1].why,
+            kind="expire",
+            ends=over,
+            restores=len(over) == len(found.changes),
+        )
+        return found.step
+
+    def reinstate(self, target: str, seen: str) -> Step | None:
+        """Return what makes an application that was started anew what the ledger holds."""
+        found = self._targets.get(target)
+        if found is None or found.step is not None or found.value == seen:
+            return None
+        top = found.top
+        found.step = Step(
+            target=target,
+            before=seen,
+            to=found.value,
+            who=APPLICATION if top is None else top.who,
+            why="" if top is None else top.why,
+            kind="reinstate",
+            restores=top is None,
+        )
+        return found.step
+
+    def settle(self, step: Step, seen: str, now: float) -> bool:
+        """Enter a step that was carried out.
+
+        :param seen: what the application shows now.
+        :returns: whether that is what the step was to come to; else it is entered as failed.
+        """
+        if seen != step.to:
+            self.fail(step, f"the application shows {seen}", now)
+            self.see(step.target, seen, now)
+            return False
+        found = self._take(step)
+        if step.makes is not None:
+            self._enter(found, step.makes, now)
+        elif step.kind == "expire":
+            self._expired(found, step.ends, now)
+        elif step.kind == "end":
+            found.changes = [each for each in found.changes if each not in step.ends]
+            self._write(step.ends[0], step.who, "ended", now, why=step.why)
+        return True
+
+    def fail(self, step: Step, error: str, now: float) -> None:
+        """Enter a step that failed.
+
+        A lease whose end could not be carried out is over all the same, and what the
+        application shows is the application's.
+        """
+        found = self._take(step)
+        self._history.append(
+            Entry(
+                at=now,
+                who=step.who,
+                what=step.what,
+                outcome="failed",
+                why=step.why,
+                detail=error,
+                target=step.target,
+                change=step.makes.id if step.makes is not None else "",
+                run=step.makes.run if step.makes is not None else "",
+            )
+        )
+        if step.kind == "expire":
+            found.changes = [each for each in found.changes if each not in step.ends]
+
+    # Keeping.
+
+    def dump(self) -> dict[str, Any]:
+        """Return all of it but the shutdown, as JSON-able values."""
+        return {
+            "targets": {
+                name: {
+                    "normal": target.normal,
+                    "changes": [attrs.asdict(change) for change in target.changes],
+                }
+                for name, target in self._targets.items()
+                if name != SHUTDOWN and target.changes
+            },
+            "history": [attrs.asdict(entry) for entry in self._history],
+        }
+
+    def load(self, document: Mapping[str, Any]) -> None:
+        """Take what :meth:`dump` returned, in place of what is held.
+
+        :raises ValueError: when it cannot be read; nothing is taken then.
+        """
+        try:
+            targets = {
+                str(name): _Target(
+                    str(kept["normal"]),
+                    [Change(**each) for each in kept["changes"]],
+                )
+                for name, kept in document["targets"].items()
+            }
+            history = [Entry(**entry) for entry in document["history"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"it is no ledger: {error!r}") from None
+        self._targets = targets
+        self._history = deque(history, maxlen=MAX_HISTORY)
+
+    # Within.
+
+    def _enter(self, found: _Target, change: Change, now: float) -> None:
+        found.changes.append(change)
+        del found.changes[:-MAX_DEPTH]
+        self._write(change, change.who, "done", now)
+
+    def _expired(self, found: _Target, over: Sequence[Change], now: float) -> None:
+        shown = found.shown()
+        found.changes = [each for each in found.changes if each not in over]
+        for lease in over:
+            if lease in shown:
+                self._write(lease, lease.who, "expired", now)
+
+    def _take(self, step: Step) -> _Target:
+        found = self._targets[step.target]
+        if found.step is not step:
+            raise ValueError(f"no such step of {step.target} is under way")
+        found.step = None
+        return found
+
+    def _find(self, change_id: str) -> tuple[str, Change | None]:
+        for name, target in self._targets.items():
+            for change in target.changes:
+                if change.id == change_id:
+                    return name, change
+        return "", None
+
+    def _gone(self, change_id: str) -> Refused:
+        for entry in reversed(self._history):
+            if entry.change == change_id and entry.outcome in ("ended", "expired"):
+                how = "has run out" if entry.outcome == "expired" else f"was ended by {entry.who}"
+                return Refused("ended", f"the change {change_id} {how}")
+        return Refused("unknown", f"there is no change {change_id}")
+
+    @staticmethod
+    def _busy(found: _Target) -> Refused | None:
+        step = found.step
+        if step is None:
+            return None
+        return Refused("busy", f"{step.what}, asked by {step.who}, has not returned")
+
+    @staticmethod
+    def _unexpected(target: str, found: _Target, expect: str) -> Refused | None:
+        top = found.top
+        if expect == found.value or (top is not None and expect == top.id):
+            return None
+        return Refused("unexpected", f"{target} is {found.value}, {_by(top)}")
+
+    def _write(
+        self,
+        change: Change,
+        who: str,
+        outcome: Outcome,
+        now: float,
+        detail: str = "",
+        why: str | None = None,
+    ) -> None:
+        self._history.append(
+            Entry(
+                at=now,
+                who=who,
+                what=f"{change.target}: {change.before} → {change.to}",
+                outcome=outcome,
+                why=change.why if why is None else why,
+                detail=detail,
+                target=change.target,
+                change=change.id,
+                run=change.run,
+            )
+        )
+
+
+def _by(change: Change | None) -> str:
+    return "as it was at first" if change is None else f"by {change.who}"

@@ -77,7 +77,7 @@ class Outflow:
         """Write a publish, soon, or keep it; :raises BufferFull: when it does not fit."""
         if not self.open:
             self._keep(data)
-        elif self.burst < BURST:
+        elif self.burst < BURST and not self._joined:
             self.burst += 1
             self.transport.write(data)
         else:
@@ -134,6 +134,8 @@ class Outflow:
     def resumeProducing(self) -> None:
         """The socket drains: write what was kept."""
         self._paused = False
+        if self._joined:
+            self.spill()
         while self._held and not self._paused:
             item = self._held.popleft()
             if isinstance(item, bytes):

@@ -110,9 +110,9 @@ class TypeTests(FilesCase):
 
     def test_secrets(self) -> None:
         """Of a password that is none only the kind is told."""
-        for key in ("password", "token"):
+        for keys in ("user: u, password", "token"):
             for text in READ_OTHERWISE:
-                problem = self.problem(self.written("nats", f"nats: {{{key}: {text}}}"))
+                problem = self.problem(self.written("nats", f"nats: {{{keys}: {text}}}"))
                 self.assertIn(problem.found, ("a boolean", "a number", "a date", "null"))
                 self.assertIn("; put it in quotes", problem.wanted)
 
@@ -157,7 +157,10 @@ class TypeTests(FilesCase):
             ("@secret", "@"),
             ("`secret`", "`"),
         ):
-            for line in (f"auth:\n    full:\n      - {text}", f"nats:\n    password: {text}"):
+            for line in (
+                f"auth:\n    full:\n      - {text}",
+                f"nats:\n    user: u\n    password: {text}",
+            ):
                 problem = self.problem(f"management:\n  name: app\n  brokers: [b]\n  {line}\n")
                 self.assertIn(f"a value that begins with {mark}", problem.found)
                 self.assertNotIn("secret", str(problem))

@@ -1,7 +1,8 @@
 """What the reactor is stuck in: a thread that looks when it does not turn.
 
-While the reactor turns, the thread sleeps but for a glance now and then. When nothing
-was done for a while it takes the reactor's stack, and says where that is: file, line
+The thread glances at the reactor now and then. One that waits for something to happen is
+left alone, so an idle process is not woken for this. One that is at work is asked for a
+sign of life; when none comes for a while, the thread says where its stack is: file, line
 and function of the innermost frame outside Python's and Twisted's own, and the source
 line. No values, no arguments.
 """
@@ -20,7 +21,6 @@ from typing import Any, Final
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 import twisted
@@ -35,6 +35,12 @@ QUIET: Final = 60.0
 
 MAX_SOURCE: Final = 120
 """Characters of a source line that are shown."""
+
+_WAITING: Final = frozenset(
+    {("epollreactor", "doPoll"), ("pollreactor", "doPoll"), ("selectreactor", "doSelect")}
+    | {("selectors", "select")}
+)
+"""Modules and functions in which a reactor waits for something to happen."""
 
 _FOREIGN: Final = (sysconfig.get_path("stdlib"), os.path.dirname(twisted.__file__))
 
@@ -54,7 +60,7 @@ class Stall:
 class StallWatch:
     """Watches one reactor, from the thread of which it is started and stopped.
 
-    :param reactor: provides time and ``callFromThread``.
+    :param reactor: provides ``callFromThread``.
     :param seconds: a clock that nobody sets.
     """
 
@@ -72,7 +78,6 @@ class StallWatch:
         self._seconds = seconds
         self._beat = threading.Event()
         self._ended = threading.Event()
-        self._call: IDelayedCall | None = None
         self._watched = 0
         self._named: dict[str, float] = {}
         self._thread: threading.Thread | None = None
@@ -80,7 +85,6 @@ class StallWatch:
     def start(self) -> None:
         """Watch from now on."""
         self._watched = threading.get_ident()
-        self._turn()
         self._thread = threading.Thread(target=self._run, name="backplane-stalls", daemon=True)
         self._thread.start()
 
@@ -88,21 +92,16 @@ class StallWatch:
         """Watch no more."""
         self._ended.set()
         self._beat.set()
-        if self._call is not None and self._call.active():
-            self._call.cancel()
         if self._thread is not None:
             self._thread.join(1.0)
 
-    def _turn(self) -> None:
-        self._beat.set()
-        self._call = self._reactor.callLater(self._threshold / 2, self._turn)
-
     def _run(self) -> None:
-        while not self._ended.is_set():
-            if self._beat.wait(self._threshold):
-                self._beat.clear()
-                self._ended.wait(self._threshold / 2)
-            elif not self._ended.is_set():
+        while not self._ended.wait(self._threshold / 2):
+            if _waits(sys._current_frames().get(self._watched)):
+                continue
+            self._beat.clear()
+            self._reactor.callFromThread(self._beat.set)
+            if not self._beat.wait(self._threshold) and not self._ended.is_set():
                 self._stalled()
 
     def _stalled(self) -> None:
@@ -174,6 +173,14 @@ def find_place(frame: FrameType | None) -> Stall:
     code = frame.f_code
     source = linecache.getline(code.co_filename, frame.f_lineno).strip()[:MAX_SOURCE]
     return Stall(f"{code.co_filename}:{frame.f_lineno} in {code.co_name}", source)
+
+
+def _waits(frame: FrameType | None) -> bool:
+    """Say whether a reactor with this stack only waits; if unsure, that it does not."""
+    if frame is None:
+        return False
+    module = os.path.basename(frame.f_code.co_filename).removesuffix(".py")
+    return (module, frame.f_code.co_name) in _WAITING
 
 
 def _foreign(path: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from backplane import stalls
 from backplane.reactors.background import BackgroundReactor
 from backplane.stalls import StallWatch, find_place
 from tests.node.messages import Lines
@@ -56,6 +57,37 @@ class StallTests(SynchronousTestCase):
         for _ in range(50):
             self.background.call(lambda: None)
         self.stop()
+        self.assertEqual(self.log.texts(), [])
+
+    def test_idle(self) -> None:
+        """A reactor that waits is not woken, though the watch looks again and again."""
+        self.stop()
+        asked: list[object] = []
+        found: list[bool] = []
+        idle = threading.Event()
+        reactor: Any = self.background.reactor
+        waits = stalls._waits
+
+        def asks(beat: Any) -> None:
+            asked.append(beat)
+            beat()
+
+        def looked(frame: Any) -> bool:
+            found.append(waits(frame))
+            if found.count(True) > 4:
+                idle.set()
+            return found[-1]
+
+        watch = StallWatch(reactor, self.log.logger(), threshold=0.02)
+        watch._watched = self.background._thread.ident or 0
+        self.patch(reactor, "callFromThread", asks)
+        self.patch(stalls, "_waits", looked)
+        thread = threading.Thread(target=watch._run)
+        thread.start()
+        self.assertTrue(idle.wait(60))
+        watch.stop()
+        thread.join(60)
+        self.assertEqual(len(asked), found.count(False))
         self.assertEqual(self.log.texts(), [])
 
     def test_stop(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -105,7 +104,7 @@ class Execution:
         self._run = self._operator.begin(self._job, shown, started=started)
         outcome = await self._run.result
         if self._as_json:
-            self._console.print(json.dumps(outcome.as_dict(), indent=2))
+            self._console.print_json(outcome.as_dict())
             return outcome.exit_code
         if shown is not None:
             shown.end()

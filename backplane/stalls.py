@@ -1,7 +1,7 @@
 """What the reactor is stuck in: a thread that looks when it does not turn.
 
 The thread glances at the reactor now and then. One that waits for something to happen is
-left alone, so an idle process is not woken for this. One that is at work is asked for a
+left alone, so an idle reactor is not woken for this. One that is at work is asked for a
 sign of life; when none comes for a while, the thread says where its stack is: file, line
 and function of the innermost frame outside Python's and Twisted's own, and the source
 line. No values, no arguments.
@@ -36,11 +36,17 @@ QUIET: Final = 60.0
 MAX_SOURCE: Final = 120
 """Characters of a source line that are shown."""
 
-_WAITING: Final = frozenset(
+_POLLS: Final = frozenset(
     {("epollreactor", "doPoll"), ("pollreactor", "doPoll"), ("selectreactor", "doSelect")}
-    | {("selectors", "select")}
 )
-"""Modules and functions in which a reactor waits for something to happen."""
+"""Modules and functions of Twisted's in which a reactor waits, and from which it calls."""
+
+_SELECT: Final = ("selectors", "select")
+_TURN: Final = ("base_events", "_run_once")
+"""The same of asyncio: the one waits, called by the other. Who else calls it blocks."""
+
+_CALLS: Final = _POLLS | {("base", "runUntilCurrent"), ("events", "_run")}
+"""What stands below a call that a reactor or loop has made."""
 
 _FOREIGN: Final = (sysconfig.get_path("stdlib"), os.path.dirname(twisted.__file__))
 
@@ -176,11 +182,29 @@ def find_place(frame: FrameType | None) -> Stall:
 
 
 def _waits(frame: FrameType | None) -> bool:
-    """Say whether a reactor with this stack only waits; if unsure, that it does not."""
+    """Say whether a reactor with this stack waits for something to happen; if unsure, ``False``.
+
+    An application that waits in the same functions, for a process it has started or in a loop
+    of its own, is at work.
+    """
     if frame is None:
         return False
-    module = os.path.basename(frame.f_code.co_filename).removesuffix(".py")
-    return (module, frame.f_code.co_name) in _WAITING
+    where, frame = _where(frame), frame.f_back
+    if where == _SELECT:
+        if frame is None or _where(frame) != _TURN:
+            return False
+    elif where not in _POLLS:
+        return False
+    while frame is not None:
+        if _where(frame) in _CALLS:
+            return False
+        frame = frame.f_back
+    return True
+
+
+def _where(frame: FrameType) -> tuple[str, str]:
+    code = frame.f_code
+    return os.path.basename(code.co_filename).removesuffix(".py"), code.co_name
 
 
 def _foreign(path: str) -> bool:

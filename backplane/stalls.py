@@ -1,7 +1,8 @@
 """What the reactor is stuck in: a thread that looks when it does not turn.
 
-While the reactor turns, the thread sleeps but for a glance now and then. When nothing
-was done for a while it takes the reactor's stack, and says where that is: file, line
+The thread glances at the reactor now and then. One that waits for something to happen is
+left alone, so an idle reactor is not woken for this. One that is at work is asked for a
+sign of life; when none comes for a while, the thread says where its stack is: file, line
 and function of the innermost frame outside Python's and Twisted's own, and the source
 line. No values, no arguments.
 """
@@ -20,7 +21,6 @@ from typing import Any, Final
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 import twisted
@@ -35,6 +35,18 @@ QUIET: Final = 60.0
 
 MAX_SOURCE: Final = 120
 """Characters of a source line that are shown."""
+
+_POLLS: Final = frozenset(
+    {("epollreactor", "doPoll"), ("pollreactor", "doPoll"), ("selectreactor", "doSelect")}
+)
+"""Modules and functions of Twisted's in which a reactor waits, and from which it calls."""
+
+_SELECT: Final = ("selectors", "select")
+_TURN: Final = ("base_events", "_run_once")
+"""The same of asyncio: the one waits, called by the other. Who else calls it blocks."""
+
+_CALLS: Final = _POLLS | {("base", "runUntilCurrent"), ("events", "_run")}
+"""What stands below a call that a reactor or loop has made."""
 
 _FOREIGN: Final = (sysconfig.get_path("stdlib"), os.path.dirname(twisted.__file__))
 
@@ -54,7 +66,7 @@ class Stall:
 class StallWatch:
     """Watches one reactor, from the thread of which it is started and stopped.
 
-    :param reactor: provides time and ``callFromThread``.
+    :param reactor: provides ``callFromThread``.
     :param seconds: a clock that nobody sets.
     """
 
@@ -72,7 +84,6 @@ class StallWatch:
         self._seconds = seconds
         self._beat = threading.Event()
         self._ended = threading.Event()
-        self._call: IDelayedCall | None = None
         self._watched = 0
         self._named: dict[str, float] = {}
         self._thread: threading.Thread | None = None
@@ -80,7 +91,6 @@ class StallWatch:
     def start(self) -> None:
         """Watch from now on."""
         self._watched = threading.get_ident()
-        self._turn()
         self._thread = threading.Thread(target=self._run, name="backplane-stalls", daemon=True)
         self._thread.start()
 
@@ -88,21 +98,16 @@ class StallWatch:
         """Watch no more."""
         self._ended.set()
         self._beat.set()
-        if self._call is not None and self._call.active():
-            self._call.cancel()
         if self._thread is not None:
             self._thread.join(1.0)
 
-    def _turn(self) -> None:
-        self._beat.set()
-        self._call = self._reactor.callLater(self._threshold / 2, self._turn)
-
     def _run(self) -> None:
-        while not self._ended.is_set():
-            if self._beat.wait(self._threshold):
-                self._beat.clear()
-                self._ended.wait(self._threshold / 2)
-            elif not self._ended.is_set():
+        while not self._ended.wait(self._threshold / 2):
+            if _waits(sys._current_frames().get(self._watched)):
+                continue
+            self._beat.clear()
+            self._reactor.callFromThread(self._beat.set)
+            if not self._beat.wait(self._threshold) and not self._ended.is_set():
                 self._stalled()
 
     def _stalled(self) -> None:
@@ -174,6 +179,32 @@ def find_place(frame: FrameType | None) -> Stall:
     code = frame.f_code
     source = linecache.getline(code.co_filename, frame.f_lineno).strip()[:MAX_SOURCE]
     return Stall(f"{code.co_filename}:{frame.f_lineno} in {code.co_name}", source)
+
+
+def _waits(frame: FrameType | None) -> bool:
+    """Say whether a reactor with this stack waits for something to happen; if unsure, ``False``.
+
+    An application that waits in the same functions, for a process it has started or in a loop
+    of its own, is at work.
+    """
+    if frame is None:
+        return False
+    where, frame = _where(frame), frame.f_back
+    if where == _SELECT:
+        if frame is None or _where(frame) != _TURN:
+            return False
+    elif where not in _POLLS:
+        return False
+    while frame is not None:
+        if _where(frame) in _CALLS:
+            return False
+        frame = frame.f_back
+    return True
+
+
+def _where(frame: FrameType) -> tuple[str, str]:
+    code = frame.f_code
+    return os.path.basename(code.co_filename).removesuffix(".py"), code.co_name
 
 
 def _foreign(path: str) -> bool:

@@ -53,7 +53,7 @@ def contested(rounds: int, scale: float = 1.0, only: str = "", *, quiet: bool = 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of all rows (5)")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of all rows (9)")
     parser.add_argument("--scale", type=float, default=1.0, help="operations of a round, times")
     parser.add_argument("--only", default="", help="rows whose names have this in them")
     given = parser.parse_args(arguments)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import selectors
+import socket
+import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from backplane import stalls
 from backplane.reactors.background import BackgroundReactor
 from backplane.stalls import StallWatch, find_place
 from tests.node.messages import Lines
@@ -58,6 +66,37 @@ class StallTests(SynchronousTestCase):
         self.stop()
         self.assertEqual(self.log.texts(), [])
 
+    def test_idle(self) -> None:
+        """A reactor that waits is not woken, though the watch looks again and again."""
+        self.stop()
+        asked: list[object] = []
+        found: list[bool] = []
+        idle = threading.Event()
+        reactor: Any = self.background.reactor
+        waits = stalls._waits
+
+        def asks(beat: Any) -> None:
+            asked.append(beat)
+            beat()
+
+        def looked(frame: Any) -> bool:
+            found.append(waits(frame))
+            if found.count(True) > 4:
+                idle.set()
+            return found[-1]
+
+        watch = StallWatch(reactor, self.log.logger(), threshold=0.02)
+        watch._watched = self.background._thread.ident or 0
+        self.patch(reactor, "callFromThread", asks)
+        self.patch(stalls, "_waits", looked)
+        thread = threading.Thread(target=watch._run)
+        thread.start()
+        self.assertTrue(idle.wait(60))
+        watch.stop()
+        thread.join(60)
+        self.assertEqual(len(asked), found.count(False))
+        self.assertEqual(self.log.texts(), [])
+
     def test_stop(self) -> None:
         """Nothing is left: neither thread nor call."""
         self.stop()
@@ -65,6 +104,54 @@ class StallTests(SynchronousTestCase):
         self.assertNotIn("backplane-stalls", names)
         calls = self.background.call(self.background.reactor.getDelayedCalls)
         self.assertEqual(calls, [])
+
+
+class WaitingTests(SynchronousTestCase):
+    """Whether a stack is that of a reactor that waits."""
+
+    def waiting(self, run: Callable[[], object]) -> bool:
+        """Run something in a thread until it selects; say what is thought of that."""
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join, 60)
+        while True:
+            frame = sys._current_frames()[thread.ident or 0]
+            if stalls._where(frame) == stalls._SELECT:
+                return stalls._waits(frame)
+
+    def loop(self, ends: list[Callable[[], object]], nested: bool) -> None:
+        loop = asyncio.new_event_loop()
+        ends.append(lambda: loop.call_soon_threadsafe(loop.stop))
+        if not nested:
+            loop.run_forever()
+        else:
+            reactor = SelectReactor()
+            reactor.callLater(0, loop.run_forever)
+            reactor.callLater(0, reactor.stop)
+            reactor.run(installSignalHandlers=False)
+        loop.close()
+
+    def test_loop(self) -> None:
+        """A loop of asyncio waits; one that a reactor has called keeps that from turning."""
+        for nested in (False, True):
+            ends: list[Callable[[], object]] = []
+            run = partial(self.loop, ends, nested)
+            self.assertEqual(self.waiting(run), not nested)
+            ends[0]()
+
+    def test_application(self) -> None:
+        """What an application waits for itself, such as the output of a process, is its work."""
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+
+        def wait() -> None:
+            with selectors.DefaultSelector() as selector:
+                selector.register(theirs, selectors.EVENT_READ)
+                selector.select()
+            theirs.close()
+
+        self.assertFalse(self.waiting(wait))
+        ours.send(b"!")
 
 
 class Telling:

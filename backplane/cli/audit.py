@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import attrs
@@ -66,7 +65,7 @@ def verify_command(
     code = ExitCode.OK if verdict.fault is None else ExitCode.FAILED
     if as_json:
         document = {"ok": verdict.fault is None, "files": list(files), **attrs.asdict(verdict)}
-        console.print(json.dumps({**document, "exit_code": int(code)}, indent=2))
+        console.print_json({**document, "exit_code": int(code)})
         return code
     for line in _describe(verdict):
         console.print(safe(line))

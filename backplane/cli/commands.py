@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -91,7 +90,7 @@ class Execution:
         shown = None if self._as_json else _Shown(self._console, self._job)
         outcome = await self._session.ask(self._job, shown)
         if self._as_json:
-            self._console.print(json.dumps(outcome.as_dict(), indent=2))
+            self._console.print_json(outcome.as_dict())
             return outcome.exit_code
         if shown is not None:
             shown.end()

@@ -8,8 +8,10 @@ reader that has gone (``| head -1``) ends the output, not the run.
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Final, TextIO
 
 from backplane.logs import printable
@@ -18,6 +20,9 @@ __all__ = ["Console", "safe"]
 
 MAX_SHOWN: Final = 2000
 """Characters of one remote text that are shown."""
+
+_CHUNKS: Final = 10_000
+"""Pieces of a JSON document, a few characters each, that are written together."""
 
 _PLAIN: Final = {"✓": "yes", "✘": "no", "…": "...", "▖": "|", "▘": "/", "▝": "-", "▗": "\\"}
 _COLOURS: Final = {"red": "31", "green": "32", "yellow": "33"}
@@ -53,6 +58,14 @@ class Console:
         self._end_line()
         painted = _painted(text, colour) if self._colour_out else text
         self._out = _write(self._out, f"{before}{painted}\n", self._lost)
+
+    def print_json(self, value: object) -> None:
+        """Write a value as JSON, piece by piece: the text for a large fleet is not held whole."""
+        self._end_line()
+        chunks = json.JSONEncoder(indent=2).iterencode(value)
+        while piece := "".join(islice(chunks, _CHUNKS)):
+            self._out = _write(self._out, piece, self._lost)
+        self._out = _write(self._out, "\n", self._lost)
 
     def note(self, text: str, colour: str | None = None) -> None:
         """Write a line to standard error."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -286,7 +285,7 @@ class _Shown(Watcher):
                 "error": error,
                 "exit_code": int(code),
             }
-            self._console.print(json.dumps(document, indent=2))
+            self._console.print_json(document)
         elif error is not None:
             self._console.clear()
             self._console.note(f"backplane: error: {safe(error)}")

@@ -6,7 +6,6 @@ that is called as a command is needs it: ``backplane exec ddl info``.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -201,7 +200,7 @@ cli.later.update(
 def complain(console: Console, text: str, code: int, as_json: bool) -> int:
     """Say what is wrong, as text or as a document; return the exit code."""
     if as_json:
-        console.print(json.dumps({"error": text, "exit_code": int(code)}, indent=2))
+        console.print_json({"error": text, "exit_code": int(code)})
     else:
         lines = [safe(line) for line in text.split("\n")]
         console.note("backplane: error: " + "\n".join(lines))

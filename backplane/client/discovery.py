@@ -26,6 +26,12 @@ SHARE: Final = 0.5
 """The same as a share of the time that the answers took so far: where thousands answer, or
 the machine is busy, there are longer pauses in between."""
 
+EACH: Final = 0.001
+"""The same for each service found, up to :data:`MAX_EACH` seconds: the more there are, the more
+answer in turns, with nothing in between."""
+
+MAX_EACH: Final = 2.0
+
 EXTENSION: Final = 5
 """So many times the timeout discovery lasts at most, and only while answers come in."""
 
@@ -89,17 +95,18 @@ class Discovery:
         self.refused = 0
         self._started = started
         self._last: float | None = None
+        self._count = 0
         self.ended = False
 
     def answered(self, identity: str, now: float) -> bool:
         """Take an answer; say whether it counts."""
         named = self.rule.named
-        total = self.found.total() + self.late.total()
-        if not valid_identity(identity) or total >= MAX_SERVICES:
+        if not valid_identity(identity) or self._count >= MAX_SERVICES:
             self.refused += 1
             return False
         if named and identity not in named:
             return False
+        self._count += 1
         if self.ended and identity not in self.found:
             self.late[identity] += 1
             return False
@@ -124,7 +131,9 @@ class Discovery:
             return latest
         if rule.exact:
             return min(latest, self._last + rule.quiet) if rule.quiet is not None else latest
-        enough = self._last + max(QUIET, SHARE * (self._last - self._started))
+        enough = self._last + max(
+            QUIET, SHARE * (self._last - self._started), min(MAX_EACH, EACH * self._count)
+        )
         if rule.quiet is None:
             enough = max(enough, latest)
         return min(enough, self._started + rule.timeout * EXTENSION)

@@ -184,8 +184,10 @@ class Leaving(Owner):
         mover: Mover,
         counts: Counts,
         gone: Callable[[Leaving], None],
+        caught_up: Callable[[], None],
     ) -> None:
         self.connection = connection
+        self._caught_up = caught_up
         self._mover = mover
         self._counts = counts
         self._gone = gone
@@ -213,7 +215,10 @@ class Leaving(Owner):
         connection = self.connection
         try:
             # Twice, as the first answer may come before subscribers have what was published.
-            await connection.flush(DRAIN_TIMEOUT)
+            try:
+                await connection.flush(DRAIN_TIMEOUT)
+            finally:  # what was published before has arrived, or never will
+                self._caught_up()
             await connection.flush(DRAIN_TIMEOUT)
             self._gone(self)
             if connection.session.pending:  # somebody else waits for a PONG

@@ -136,7 +136,10 @@ class Moves:
         self._counts.moves += 1
         old, before = self._take_over(move)
         self._log.info("{why}: moved to a new connection to {url}", why=why, url=move.server.url)
-        leaving = Leaving(old, self._mover, self._counts, self._gone)
+        assert move.connection is not None
+        outflow = move.connection.outflow
+        outflow.hold()  # what was published over the old one comes first
+        leaving = Leaving(old, self._mover, self._counts, self._gone, outflow.release)
         self._leaving.append(leaving)
         self._closing += 1
         leaving.start().addBoth(self._closed)

@@ -64,6 +64,7 @@ class Outflow:
         self._joined_size = 0
         self._turn: IDelayedCall | None = None
         self._paused = False
+        self._holding = False
         self._held: deque[bytes | Deferred[None]] = deque()
         self._opens = Waiters()
 
@@ -134,6 +135,8 @@ class Outflow:
     def resumeProducing(self) -> None:
         """The socket drains: write what was kept."""
         self._paused = False
+        if self._holding:
+            return
         if self._joined:
             self.spill()
         while self._held and not self._paused:
@@ -146,6 +149,18 @@ class Outflow:
         if not self._paused:
             self.open = True
             self._opens.end()
+
+    def hold(self) -> None:
+        """Keep publishes back until :meth:`release`: another connection has some before them."""
+        self._holding = True
+        self.open = False
+
+    def release(self) -> None:
+        """Write what was kept, if the socket drains."""
+        if self._holding:
+            self._holding = False
+            if not self._paused:
+                self.resumeProducing()
 
     def stopProducing(self) -> None:
         """Required of producers; there is nothing to be done."""

@@ -82,10 +82,17 @@ class Publisher:
             else:
                 connection.outflow.publish_parts(b"%b%d\r\n" % (head, size), payload, b"\r\n")
         else:
-            self._buffer.add(parser.encode_pub(subject, payload, reply, headers), size)
+            self._buffer.add(parser.encode_pub(subject, payload, reply, headers), size, reply)
         counts = self._counts
         counts.out_msgs += 1
         counts.out_bytes += size
+
+    def withdraw(self, reply: str) -> None:
+        """Do not send what asks for an answer there, if it still waits for a connection."""
+        kept = self._buffer.drop(reply)
+        if kept is not None:
+            self._counts.out_msgs -= 1
+            self._counts.out_bytes -= kept.size
 
     def _head(self, subject: str) -> bytes:
         """Check a subject; return what a publish to it begins with."""

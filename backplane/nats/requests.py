@@ -39,6 +39,7 @@ class Requests:
     """The requests of one client.
 
     :param publish, subscribe: those of :class:`backplane.nats.client.NatsClient`.
+    :param withdraw: takes back what was published for an inbox and waits for a connection.
     :param prefix: of all inboxes.
     :raises BadSubject: for a prefix that cannot be.
     """
@@ -47,12 +48,14 @@ class Requests:
         self,
         publish: Callable[[str, bytes, str, GivenHeaders | None], None],
         subscribe: Callable[[str, Callable[[Message], Any]], Subscription],
+        withdraw: Callable[[str], None],
         clock: IReactorTime,
         prefix: str,
     ) -> None:
         self.prefix = check_prefix(prefix)
         self._publish = publish
         self._subscribe = subscribe
+        self._withdraw = withdraw
         self._clock = clock
         self._base = new_inbox(prefix)
         self._inbox: Subscription | None = None
@@ -152,5 +155,6 @@ class Requests:
 
     def _forget(self, reply: str) -> None:
         self._waiting.pop(reply, None)
+        self._withdraw(reply)
         if not self._waiting:
             self._idle.end()

@@ -154,7 +154,11 @@ class ConnectionService(Service):
         )
         self._publisher = Publisher(self._dialer, self._counts, log, buffer_size)
         self._requests = Requests(
-            self._publisher.publish, self._subscriptions.add, reactor, inbox_prefix
+            self._publisher.publish,
+            self._subscriptions.add,
+            self._publisher.withdraw,
+            reactor,
+            inbox_prefix,
         )
         self._drainer = Drainer(
             self._subscriptions,

@@ -63,6 +63,10 @@ _FIXES: Final = (
 )
 
 
+RESERVE: Final = 16 * 1024 * 1024
+"""Bytes of the disk that are left to what is removed, and to others."""
+
+
 class SpoolError(LocalError):
     """The file cannot be used, or something is not in it; the message says what helps."""
 
@@ -148,6 +152,16 @@ class Spool:
             database.executemany("DELETE FROM items WHERE number = ?", [(n,) for n in removed])
         if removed:
             self._shrink()
+
+    def full(self) -> SpoolError | None:
+        """Say whether the disk has no room for more, and what helps."""
+        try:
+            told = os.statvfs(self._folder)
+        except (OSError, AttributeError):
+            return None
+        if told.f_bavail * told.f_frsize >= RESERVE:
+            return None
+        return SpoolError(self._told("could not be written: the disk is full"))
 
     def read(self, after: int, items: int, size: int) -> list[Entry]:
         """Return the entries behind one, in order.

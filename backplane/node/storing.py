@@ -209,16 +209,27 @@ class DiskStore:
     async def _change(self) -> bool:
         added = self._group()
         removed, self._removed = self._removed, []
+
+        def change() -> SpoolError | None:
+            # What is removed has to be written, too: without room for that nothing would ever go.
+            full = self._spool.full() if added else None
+            self._spool.change([] if full is not None else added, removed)
+            return full
+
         try:
-            await self._threads(lambda: self._spool.change(added, removed))
+            full = await self._threads(change)
         except Exception as error:
             failed = self._fail("writing", error)
             self._removed[:0] = removed
             if added:
                 self._keeper.not_stored(added, failed)
             return False
+        if full is not None:
+            self._keeper.not_stored(added, self._fail("adding", full))
+            return True
         self._works("writing")
         if added:
+            self._works("adding")
             self._keeper.stored(added)
         return True
 

@@ -23,6 +23,16 @@ class DiscoveryTests(SynchronousTestCase):
         self.assertEqual(found.ends(), 103.0)
         self.assertFalse(found.complete)
 
+    def test_many(self) -> None:
+        """The more there are, the longer the pause between two answers may be."""
+        discovery = Discovery(DiscoveryRule(), 100.0)
+        for number in range(1100):
+            discovery.answered(f"host{number}", 100.1)
+        self.assertAlmostEqual(discovery.ends(), 101.2)
+        for number in range(1100, 6000):
+            discovery.answered(f"host{number}", 100.2)
+        self.assertAlmostEqual(discovery.ends(), 102.2)
+
     def test_change(self) -> None:
         """A change takes the whole time, and more while answers come in, but not for ever."""
         found = Discovery(DiscoveryRule.choose(change=True), 100.0)

@@ -39,6 +39,27 @@ class RequestCase(ClientCase):
 
 
 class OneTests(RequestCase):
+    def test_given_up(self) -> None:
+        """What nobody waits for any more is not sent later, and takes no room."""
+        self.absent()
+        client = self.client()
+        client.startService()
+        client.publish("before", b"1")
+        over = client.request("a", b"x" * 1000, timeout=1)
+        cancelled = client.request("a", b"y", timeout=60)
+        waits = client.request("a", b"z", timeout=60)
+        client.publish("after", b"2")
+        self.advance(1.5)
+        self.failure(over, RequestTimeout)
+        cancelled.cancel()
+        self.failureResultOf(cancelled)
+        self.assertLess(client.statistics().buffered_bytes, 200)
+        self.present()
+        self.advance(60)
+        payloads = [payload for _, payload in self.broker.published]
+        self.assertEqual(payloads, [b"1", b"z", b"2"])
+        self.failureResultOf(waits)
+
     def test_timeout(self) -> None:
         """It fails when the time is over, and not before."""
         asked = self.responder("a")
@@ -54,7 +75,10 @@ class OneTests(RequestCase):
         self.assertEqual(self.calls(client), 0)
 
     def test_while_disconnected(self) -> None:
-        """It is sent with the next connection, if that is in time; its time runs from the start."""
+        """It is sent with the next connection, if that is in time; its time runs from the start.
+
+        One that nobody waits for any more is not sent.
+        """
         self.absent()
         client = self.client()
         client.startService()
@@ -67,8 +91,7 @@ class OneTests(RequestCase):
         self.present()
         self.advance(30)
         self.failure(kept, NoResponders)
-        # What is sent at all is sent also when nobody waits any more.
-        self.assertEqual(list(self.broker.published), [("a", b"early"), ("nobody", b"")])
+        self.assertEqual(list(self.broker.published), [("nobody", b"")])
 
     def test_buffer(self) -> None:
         """A request that is not taken is raised in the caller, and leaves nothing."""

@@ -27,12 +27,14 @@ class OrderTests(SynchronousTestCase):
 
     @given(
         st.lists(
-            st.sampled_from(("publish", "parts", "line", "read", "turn", "pause", "resume")),
+            st.sampled_from(
+                ("publish", "parts", "line", "read", "turn", "pause", "resume", "hold", "release")
+            ),
             max_size=80,
         )
     )
     def test_order(self, steps: list[str]) -> None:
-        """Whatever comes in between: reads, turns, a socket that is full and one that is not.
+        """Whatever comes in between: reads, turns, a full socket, another connection.
 
         A control line may overtake what is kept back for a full socket, and nothing else.
         """
@@ -62,8 +64,13 @@ class OrderTests(SynchronousTestCase):
                 clock.advance(0)
             elif step == "pause":
                 outflow.pauseProducing()
+            elif step == "hold":
+                outflow.hold()
+            elif step == "release":
+                outflow.release()
             else:
                 outflow.resumeProducing()
+        outflow.release()
         outflow.resumeProducing()
         clock.advance(0)
         written = [each + b";" for each in socket.written.split(b";")[:-1]]

@@ -365,6 +365,31 @@ class FailureTests(DiskCase):
         self.assertEqual(self.spool.read(0, 10, 1000), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_room_for_removals(self) -> None:
+        """Before the disk is full nothing is added any more, and what was sent still goes."""
+        self.link.is_connected = False
+        kept = [self.publish("a"), self.publish("b")]
+        self.hands.run_all()
+        full: list[SpoolError | None] = [SpoolError("management.outbox.file: disk is full")]
+        self.patch(self.spool, "full", lambda: full[0])
+        refused = self.put("c")
+        self.hands.run_all()
+        self.assertIn("disk is full", str(self.failureResultOf(refused, SpoolError).value))
+        self.connect()
+        self.link.pong()
+        refused = self.put("d")
+        self.hands.run_all()
+        self.failureResultOf(refused, SpoolError)
+        for each in kept:
+            self.successResultOf(each)
+        self.assertEqual(self.link.sent, ["a", "b"])
+        self.assertEqual(self.spool.read(0, 10, 1000), [])
+        full[0] = None
+        done = self.put("e")
+        self.hands.run_all()
+        self.successResultOf(done)
+        self.assertEqual(len(self.log.texts("error")), 1)
+
     def test_reading_while_full(self) -> None:
         """A full disk does not keep what is in the file from going out."""
         self.patch(backlog, "HEAD_ITEMS", 4)

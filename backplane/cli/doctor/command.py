@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
@@ -84,7 +83,7 @@ class Report:
         """Say how many there were of each."""
         if self._as_json:
             documents = [finding.as_dict() for finding in self.findings]
-            self._console.print(json.dumps(documents, indent=2))
+            self._console.print_json(documents)
             return
         count = Counter(finding.verdict for finding in self.findings)
         told = ", ".join(f"{count[verdict]} {verdict.value}" for verdict in Verdict)

@@ -20,9 +20,12 @@ from zope.interface import Attribute, Interface
 __all__ = [
     "DataItem",
     "IConfigProvider",
+    "IDrainable",
     "IHealthCheckable",
     "IInfoSource",
     "ILogLevelSetable",
+    "ILoggerLevels",
+    "INamedBreakers",
     "IPausable",
     "IStopCheckable",
     "IStopable",
@@ -76,6 +79,31 @@ class IPausable(Interface):
         """Return ``True`` while paused."""
 
 
+class IDrainable(IPausable):
+    """An ``IPausable`` that knows how much work is under way. Enables ``drain``."""
+
+    def drain():
+        """Stop taking work and let what is under way end; may be the same as ``pause()``.
+
+        Called on what runs or is paused; ``resume()`` ends it.
+        """
+
+    def in_flight():
+        """Return how much work is under way, an integer."""
+
+
+class INamedBreakers(Interface):
+    """Circuit breakers of parts of the application, beside the one of the whole.
+
+    Each is changed alone: neither does pausing one pause the whole, nor the other way round.
+    """
+
+    def breakers():
+        """Return a mapping of names, ``[a-z0-9_.-]{1,64}``, to objects with the methods of
+        :class:`IPausable`. It is asked for again and again, and may have grown meanwhile.
+        """
+
+
 class IHealthCheckable(Interface):
     """Enables ``health``."""
 
@@ -105,6 +133,21 @@ class ILogLevelSetable(Interface):
 
     def get_log_level():
         """Return the present :class:`LogLevel`."""
+
+
+class ILoggerLevels(ILogLevelSetable):
+    """An ``ILogLevelSetable`` whose loggers have levels of their own."""
+
+    def loggers():
+        """Return a mapping of names to ``(own, effective)``: the level that the logger was
+        given, or None, and the one in force, each a :class:`LogLevel`.
+        """
+
+    def set_logger_level(name, level):
+        """Set one logger to a :class:`LogLevel`; None puts back exactly what the program had."""
+
+    def restore_log_level():
+        """Put the level of the whole back to exactly what the program had."""
 
 
 class IInfoSource(Interface):

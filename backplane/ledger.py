@@ -37,6 +37,9 @@ MAX_DEPTH: Final = 100
 MAX_TARGETS: Final = 1000
 """Targets that may differ from normal at once."""
 
+MAX_REFUSED: Final = 100
+"""Refused requests among the entries: who is refused must not wash out what was done."""
+
 
 @attrs.define
 class _Target:
@@ -71,10 +74,14 @@ class Ledger:
     """The ledger of one service.
 
     :param new_id: makes the names of changes, which differ among themselves.
+    :param wrote: told of each new line of the history.
     """
 
-    def __init__(self, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, new_id: Callable[[], str], wrote: Callable[[Entry], None] = lambda entry: None
+    ) -> None:
         self._new_id = new_id
+        self._wrote = wrote
         self._targets: dict[str, _Target] = {}
         self._history: deque[Entry] = deque(maxlen=MAX_HISTORY)
 
@@ -90,6 +97,25 @@ class Ledger:
         found = self._targets.get(target)
         return None if found is None else found.top
 
+    def busy(self, target: str) -> bool:
+        """Say whether a step for a target is under way."""
+        found = self._targets.get(target)
+        return found is not None and found.step is not None
+
+    def change(self, change_id: str) -> Change | None:
+        """Return a change that was not taken back and has not run out."""
+        return self._find(change_id)[1]
+
+    def newest(self, target: str) -> Change | None:
+        """Return the newest change that somebody else than the application made, or ``None``."""
+        found = self._targets.get(target)
+        changes = reversed(found.changes) if found is not None else ()
+        return next((change for change in changes if change.who != APPLICATION), None)
+
+    def names(self) -> list[str]:
+        """Return the targets that have changes."""
+        return [name for name, target in self._targets.items() if target.changes]
+
     def live(self) -> list[Change]:
         """Return what is changed from normal now, oldest first.
 
@@ -103,6 +129,11 @@ class Ledger:
             if change.until is not None or change.to != target.normal
         ]
         return sorted(found, key=lambda change: change.made)
+
+    def of_target(self, target: str) -> list[Change]:
+        """Return the changes of a target that were not taken back, newest first."""
+        found = self._targets.get(target)
+        return list(reversed(found.changes)) if found is not None else []
 
     def of_run(self, run: str) -> list[Change]:
         """Return the changes of a run that were not taken back and have not run out, newest first.
@@ -143,7 +174,11 @@ class Ledger:
 
     def note(self, entry: Entry) -> None:
         """Put what is no change of a target into the history."""
-        self._history.append(entry)
+        if entry.outcome == "refused":
+            noted = [each for each in self._history if each.outcome == "refused"]
+            if len(noted) >= MAX_REFUSED:
+                self._history.remove(noted[0])
+        self._put(entry)
 
     def see(self, target: str, seen: str, now: float) -> None:
         """Take notice of what the application shows.
@@ -152,6 +187,7 @@ class Ledger:
         """
         found = self._targets.get(target)
         if found is None:
+            self._make_room()
             self._targets[target] = _Target(seen)
         elif found.step is None and found.value != seen:
             change = Change(
@@ -315,13 +351,17 @@ class Ledger:
         )
         return found.step
 
-    def settle(self, step: Step, seen: str, now: float) -> bool:
+    def settle(self, step: Step, seen: str, now: float, *, restored: bool = False) -> bool:
         """Enter a step that was carried out.
 
         :param seen: what the application shows now.
+        :param restored: whether the application has put back what it had itself: that is then
+            what the target was at first.
         :returns: whether that is what the step was to come to; else it is entered as failed.
         """
-        if seen != step.to:
+        if restored and step.restores:
+            self._targets[step.target].normal = seen
+        elif seen != step.to:
             self.fail(step, f"the application shows {seen}", now)
             self.see(step.target, seen, now)
             return False
@@ -338,11 +378,10 @@ class Ledger:
     def fail(self, step: Step, error: str, now: float) -> None:
         """Enter a step that failed.
 
-        A lease whose end could not be carried out is over all the same, and what the
-        application shows is the application's.
+        A lease whose end could not be carried out stays, so that it is :meth:`due` still.
         """
-        found = self._take(step)
-        self._history.append(
+        self._take(step)
+        self._put(
             Entry(
                 at=now,
                 who=step.who,
@@ -355,21 +394,40 @@ class Ledger:
                 run=step.makes.run if step.makes is not None else "",
             )
         )
-        if step.kind == "expire":
-            found.changes = [each for each in found.changes if each not in step.ends]
 
     # Keeping.
+
+    def started(self, target: str, seen: str, now: float) -> None:
+        """Take notice of what an application shows that was started anew.
+
+        Where that is not what the ledger holds, the process has gone that was changed: what was
+        to last has ended with it, and only leases go on. What it shows is what it is at first.
+        """
+        found = self._targets.get(target)
+        if found is None or found.step is not None or found.value == seen:
+            return
+        leases = [change for change in found.shown() if change.until is not None]
+        for change in found.shown():
+            if change.until is None and change.who != APPLICATION:
+                self._write(change, APPLICATION, "ended", now, "the service was started anew")
+        found.changes = leases
+        found.normal = seen
+
+    def part(self, target: str) -> dict[str, Any] | None:
+        """Return one target as :meth:`dump` does, or ``None`` when nothing of it is kept."""
+        found = self._targets.get(target)
+        if found is None or target == SHUTDOWN or not found.changes:
+            return None
+        return {
+            "normal": found.normal,
+            "changes": [attrs.asdict(change) for change in found.changes],
+        }
 
     def dump(self) -> dict[str, Any]:
         """Return all of it but the shutdown, as JSON-able values."""
         return {
             "targets": {
-                name: {
-                    "normal": target.normal,
-                    "changes": [attrs.asdict(change) for change in target.changes],
-                }
-                for name, target in self._targets.items()
-                if name != SHUTDOWN and target.changes
+                name: part for name in self._targets if (part := self.part(name)) is not None
             },
             "history": [attrs.asdict(entry) for entry in self._history],
         }
@@ -394,6 +452,17 @@ class Ledger:
         self._history = deque(history, maxlen=MAX_HISTORY)
 
     # Within.
+
+    def _put(self, entry: Entry) -> None:
+        self._history.append(entry)
+        self._wrote(entry)
+
+    def _make_room(self) -> None:
+        """Forget targets that are as they were at first, when there are too many."""
+        if len(self._targets) >= MAX_TARGETS:
+            for name, target in list(self._targets.items()):
+                if not target.changes and target.step is None:
+                    del self._targets[name]
 
     def _enter(self, found: _Target, change: Change, now: float) -> None:
         found.changes.append(change)
@@ -451,7 +520,7 @@ class Ledger:
         detail: str = "",
         why: str | None = None,
     ) -> None:
-        self._history.append(
+        self._put(
             Entry(
                 at=now,
                 who=who,

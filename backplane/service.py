@@ -55,8 +55,8 @@ class Management(MultiService):
 
     :param config: :class:`~backplane.config.settings.ServiceConfig`, a mapping of its
         fields, or any :class:`~backplane.interfaces.IConfigProvider`.
-    :param info_source, pausable, health_check, stopable, log_level: what the
-        application provides; see also :meth:`provide`.
+    :param info_source, pausable, health_check, stopable, log_level, breakers, drainable, loggers:
+        what the application provides; see also :meth:`provide`.
     :param data_publisher: whether :meth:`publish` may be used.
     :param agents: agents of the application's own.
     :param calls: how methods of what is provided are called: on the ``reactor``, or,
@@ -81,6 +81,9 @@ class Management(MultiService):
         health_check: object = None,
         stopable: object = None,
         log_level: object = None,
+        breakers: object = None,
+        drainable: object = None,
+        loggers: object = None,
         data_publisher: bool = True,
         agents: Sequence[Agent] = (),
         calls: CallMode = "reactor",
@@ -123,6 +126,9 @@ class Management(MultiService):
             ("health", health_check),
             ("stopable", stopable),
             ("log_level", log_level),
+            ("breakers", breakers),
+            ("drainable", drainable),
+            ("loggers", loggers),
         ):
             if given is not None:
                 self._provision.add_as(name, given, calls)

@@ -25,6 +25,8 @@ import attrs
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import LoopingCall
 
+from backplane.pending import pending_deferreds, pending_tasks
+
 __all__ = ["Limits", "thread_dump"]
 
 MAX_TEXT: Final = 200
@@ -34,7 +36,8 @@ MAX_WALK: Final = 20_000
 """Frames of one stack that are counted; Python's own limit is 1,000 as a rule."""
 
 _THREADS_SHARE: Final = 5 / 8
-_CALLS_SHARE: Final = 2 / 8
+_CALLS_SHARE: Final = 1 / 8
+_PENDING_SHARE: Final = 1 / 8
 # The rest is for readers and writers.
 
 _FIXED: Final = 1024
@@ -88,15 +91,23 @@ def thread_dump(reactor: object, *, limits: Limits | None = None) -> dict[str, A
         ``delayed_calls`` (``seconds`` until it runs, ``function``), ``readers``
         and ``writers`` (``class``, ``fileno``, ``description``),
         ``thread_pool`` (``min``, ``max``, ``working``, ``waiting``, ``queued``)
-        or ``None``; beside each list its true length (``thread_count``,
-        ``delayed_call_count``, ``reader_count``, ``writer_count``); and
+        or ``None``, ``deferreds`` and ``tasks`` (see :mod:`backplane.pending`); beside each
+        list its true length (``thread_count``,
+        ``delayed_call_count``, ``reader_count``, ``writer_count``, ``deferred_count``,
+        ``task_count``); and
         ``truncated``, true when anything was left out.
     """
     limits = limits if limits is not None else Limits()
     size = max(0, limits.bytes - _FIXED)
     threads, thread_count, whole = _threads(limits, _Room(size * _THREADS_SHARE))
     calls, call_count = _delayed_calls(reactor, limits.calls, _Room(size * _CALLS_SHARE))
-    room = _Room(size * (1 - _THREADS_SHARE - _CALLS_SHARE))
+    room = _Room(size * _PENDING_SHARE)
+    found, deferred_count = pending_deferreds()
+    deferreds = [each for each in found if room.take(each)]
+    found, task_count = pending_tasks(reactor)
+    tasks = [each for each in found if room.take(each)]
+    seen = sum(each["count"] for each in deferreds)
+    room = _Room(size * (1 - _THREADS_SHARE - _CALLS_SHARE - _PENDING_SHARE))
     readers, reader_count = _descriptors(reactor, "getReaders", limits.descriptors, room)
     writers, writer_count = _descriptors(reactor, "getWriters", limits.descriptors, room)
     return {
@@ -109,9 +120,15 @@ def thread_dump(reactor: object, *, limits: Limits | None = None) -> dict[str, A
         "writers": writers,
         "writer_count": writer_count,
         "thread_pool": _thread_pool(reactor),
+        "deferreds": deferreds,
+        "deferred_count": deferred_count,
+        "tasks": tasks,
+        "task_count": task_count,
         "truncated": not whole
         or len(threads) < thread_count
         or len(calls) < call_count
+        or seen < deferred_count
+        or len(tasks) < task_count
         or len(readers) < reader_count
         or len(writers) < writer_count,
     }

@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
@@ -25,13 +26,16 @@ from twisted.logger import Logger
 
 import twisted
 
-__all__ = ["Stall", "StallService", "StallWatch", "find_place"]
+__all__ = ["Stall", "StallMemory", "StallService", "StallWatch", "find_place", "stalls_of"]
 
 THRESHOLD: Final = 1.0
 """Seconds without a turn that count as a stall."""
 
 QUIET: Final = 60.0
 """Seconds in which one place is named once."""
+
+MAX_KEPT: Final = 50
+"""Places that are remembered, the last ones."""
 
 MAX_SOURCE: Final = 120
 """Characters of a source line that are shown."""
@@ -63,11 +67,68 @@ class Stall:
     source: str
 
 
+class StallMemory:
+    """The last places in which a reactor was stuck; any thread may use it.
+
+    :param now: wall-clock time.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._found: dict[str, dict[str, Any]] = {}
+
+    def begun(self, stall: Stall, seconds: float) -> None:
+        """A stall was found, which has lasted for some seconds."""
+        with self._lock:
+            known = self._found.pop(stall.place, {"count": 0, "longest": 0.0})
+            self._found[stall.place] = {
+                "at": self._now() - seconds,
+                "seconds": None,
+                "longest": known["longest"],
+                "place": stall.place,
+                "source": stall.source,
+                "count": known["count"] + 1,
+            }
+            while len(self._found) > MAX_KEPT:
+                del self._found[next(iter(self._found))]
+
+    def ended(self, stall: Stall, seconds: float) -> None:
+        """It is over, and has lasted for so long."""
+        with self._lock:
+            known = self._found.get(stall.place)
+            if known is not None:
+                known["seconds"] = round(seconds, 3)
+                known["longest"] = max(known["longest"], round(seconds, 3))
+
+    def told(self) -> list[dict[str, Any]]:
+        """Return them, the last one last: ``at`` (Unix time at which it began), ``seconds``
+        (``None`` while it lasts), ``longest``, ``place``, ``source``, ``count``."""
+        with self._lock:
+            return [dict(each) for each in self._found.values()]
+
+
+_watching: weakref.WeakSet[StallWatch] = weakref.WeakSet()
+"""Of this process, so that a management finds who watches its reactor."""
+
+
+def stalls_of(reactor: object) -> dict[str, Any]:
+    """Return what is known of a reactor's stalls: ``stalls``, see :meth:`StallMemory.told`,
+    and ``watching``: whether anybody looks."""
+    watches = [watch for watch in list(_watching) if watch.watches(reactor)]
+    found = [stall for watch in watches for stall in watch.memory.told()]
+    return {
+        "stalls": sorted(found, key=lambda stall: float(stall["at"])),
+        "watching": bool(watches),
+    }
+
+
 class StallWatch:
     """Watches one reactor, from the thread of which it is started and stopped.
 
     :param reactor: provides ``callFromThread``.
     :param seconds: a clock that nobody sets.
+    :ivar memory: what it has found.
     """
 
     def __init__(
@@ -87,15 +148,22 @@ class StallWatch:
         self._watched = 0
         self._named: dict[str, float] = {}
         self._thread: threading.Thread | None = None
+        self.memory = StallMemory()
+
+    def watches(self, reactor: object) -> bool:
+        """Say whether it watches a reactor, now."""
+        return reactor is self._reactor and not self._ended.is_set()
 
     def start(self) -> None:
         """Watch from now on."""
         self._watched = threading.get_ident()
+        _watching.add(self)
         self._thread = threading.Thread(target=self._run, name="backplane-stalls", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Watch no more."""
+        _watching.discard(self)
         self._ended.set()
         self._beat.set()
         if self._thread is not None:
@@ -114,6 +182,7 @@ class StallWatch:
         """Name the place, and wait for the end."""
         began = self._seconds() - self._threshold
         stall = find_place(sys._current_frames().get(self._watched))
+        self.memory.begun(stall, self._threshold)
         quiet = self._seconds() < self._named.get(stall.place, float("-inf"))
         if not quiet:
             if len(self._named) > 100:
@@ -125,6 +194,8 @@ class StallWatch:
                 source=stall.source,
             )
         self._beat.wait()
+        if not self._ended.is_set():
+            self.memory.ended(stall, self._seconds() - began)
         if not quiet and not self._ended.is_set():
             self._log.warn(
                 "the reactor turns again after {seconds:.1f} s: {place}; what blocks belongs "

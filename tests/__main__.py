@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ def main(names: list[str]) -> int:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Whoever runs us in the background ignores it, and programs that we start would, too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="backplane-state-") as folder:
+        # What the command line remembers is nobody's own.
+        os.environ["XDG_STATE_HOME"] = os.environ["LOCALAPPDATA"] = folder
+        os.environ.pop("BACKPLANE_CONFIG", None)
+        return run(names, root)
+
+
+def run(names: list[str], root: Path) -> int:
+    """Run them; return 1 when one failed, or there were none."""
     loader = TestLoader()
     suite: Any = TestSuite()
     for name in names or ["tests"]:

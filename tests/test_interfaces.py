@@ -12,14 +12,18 @@ from backplane.config.settings import StandardConfiguration
 from backplane.interfaces import (
     DataItem,
     IConfigProvider,
+    IDrainable,
     IHealthCheckable,
     IInfoSource,
+    ILoggerLevels,
     ILogLevelSetable,
+    INamedBreakers,
     IPausable,
     IStopable,
     LogLevel,
     blocking,
 )
+from backplane.parts import Application
 from backplane.testing import RecordingApplication
 
 
@@ -73,6 +77,9 @@ class Everything:
 
 PARTS = (IInfoSource, IPausable, IHealthCheckable, IStopable, ILogLevelSetable)
 
+OURS = (IDrainable, INamedBreakers, ILoggerLevels)
+"""Those that the Go backplane has not."""
+
 
 class InterfaceTests(SynchronousTestCase):
     """The interfaces, and objects that provide them."""
@@ -100,6 +107,25 @@ class InterfaceTests(SynchronousTestCase):
                 "ILogLevelSetable": ["get_log_level", "set_log_level"],
             },
         )
+
+    def test_ours(self) -> None:
+        """What Go's has not extends what it has, so that it counts for both."""
+        recording, ready = RecordingApplication(), Application(breakers=("payments",))
+        for part in OURS:
+            for thing in (recording, ready):
+                self.assertTrue(verifyObject(part, thing))
+            self.assertFalse(part.providedBy(Everything()))
+        self.assertEqual(
+            {part.__name__: sorted(part.names()) for part in OURS},
+            {
+                "IDrainable": ["drain", "in_flight"],
+                "INamedBreakers": ["breakers"],
+                "ILoggerLevels": ["loggers", "restore_log_level", "set_logger_level"],
+            },
+        )
+        self.assertTrue(IDrainable.extends(IPausable))
+        self.assertTrue(ILoggerLevels.extends(ILogLevelSetable))
+        self.assertFalse(INamedBreakers.extends(IPausable))
 
     def test_all(self) -> None:
         """Every interface of the module is public and says what it is for."""

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import backplane
 import backplane.client
+import backplane.parts
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -30,6 +31,12 @@ PROMISED: Final = {
     *("Output", "BackplaneError", "ConfigError", "StateError", "__version__"),
 }
 """Names that documented programs use."""
+
+PROMISED_PARTS: Final = {
+    *("Application", "Breaker", "Breakers", "HealthChecks", "InFlight", "LogLevels"),
+    *("Paused", "Work"),
+}
+"""The same of ``backplane.parts``."""
 
 WRITERS: Final = {
     "tap.py": "mistakes in the configuration, before twistd becomes a daemon",
@@ -142,6 +149,7 @@ class FaceTests(SynchronousTestCase):
     def test_promised(self) -> None:
         """What documented programs import is public."""
         self.assertEqual(PROMISED - set(backplane.__all__), set())
+        self.assertEqual(PROMISED_PARTS - set(backplane.parts.__all__), set())
 
     def test_star(self) -> None:
         """``from … import *`` works for the doors."""

@@ -7,6 +7,7 @@ that have gone.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
@@ -15,29 +16,32 @@ import click
 from click.shell_completion import CompletionItem
 
 from backplane._version import __version__
-from backplane.config.durations import parse_duration
+from backplane.cli.formats import FORMS, ONLY
+from backplane.cli.kinds import Action, Lease, Seconds
+from backplane.cli.steps import rollout_of, rollout_options
+from backplane.client.changes import MAX_REASON, Flags
 
-__all__ = ["Commands", "Seconds", "Spoken", "Verb", "target_options", "version_option"]
+__all__ = [
+    "LEASE_FLAGS",
+    "Action",
+    "Commands",
+    "Lease",
+    "Seconds",
+    "Spoken",
+    "Verb",
+    "change_options",
+    "flags_of",
+    "lease_options",
+    "list_options",
+    "rollout_of",
+    "rollout_options",
+    "target_options",
+    "version_option",
+]
+
+BREAKER_NAME: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 
 _ASKING: Final = frozenset({"--help", "-h", "--version"})
-
-
-class Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A time, in seconds or with a unit; more than nothing and less than a day."""
-
-    name = "SECONDS"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        if isinstance(value, float):
-            return value
-        plain = value.isascii() and value.replace(".", "", 1).isdigit()
-        try:
-            seconds = float(value) if plain else parse_duration(value)
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < 86400:
-            self.fail(f"{value!r} is not a time such as 5, 2.5s or 1m", param, ctx)
-        return seconds
 
 
 def _show_help(context: click.Context, param: click.Parameter, value: bool) -> None:
@@ -116,7 +120,12 @@ class Commands(Spoken, click.Group):
         )
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        found = super().shell_complete(ctx, incomplete)
+        # The names of verbs have a word before them, which nobody types.
+        found = [
+            item
+            for item in super().shell_complete(ctx, incomplete)
+            if not item.value.startswith(SERVICE)
+        ]
         if incomplete.startswith("-"):
             # They may stand before the words.
             known = {item.value for item in found}
@@ -207,13 +216,33 @@ _TARGET: Final = (
         "-S", "--select", "select", multiple=True, metavar="EXPR", help="Services by an expression"
     ),
     click.option("-T", "--target", metavar="COLLECTIVE", help="Instead of SERVICE_backplane"),
-    click.option("--nodes", metavar="FILE", help="Only the identities in a file, one a line"),
+    click.option(
+        "--nodes", metavar="FILE", help="Only the instances in a file; - is standard input"
+    ),
     click.option("--expect", type=click.IntRange(min=1), metavar="N", help="How many there are"),
+    click.option(
+        "--expect-at-least",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="How many there are, or more",
+    ),
+    click.option("--no-roster", is_flag=True, help="Expect nobody because of earlier runs"),
     click.option("--timeout", type=Seconds(), help="How long to wait for services to respond"),
     click.option("--discovery-timeout", type=Seconds(), help="How long to look for services"),
     click.option("--window", type=Seconds(), help="End discovery so long after the last answer"),
-    click.option("--config", metavar="FILE", help="Configuration file to use"),
+    click.option(
+        "--config", metavar="FILE", help="Configuration file to use, instead of BACKPLANE_CONFIG"
+    ),
     click.option("--insecure", is_flag=True, help="Disable TLS security"),
+    click.option(
+        "-o",
+        "--output",
+        type=click.Choice(FORMS),
+        help="How instances are listed, as text if not said",
+    ),
+    click.option(
+        "--only", type=click.Choice(ONLY), help="Which of them: in a table, in jsonl and in names"
+    ),
     click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text"),
     click.option("-v", "--verbose", is_flag=True, help="Enable verbose output"),
     click.option("-d", "--debug", is_flag=True, help="Enable debug logging"),
@@ -221,8 +250,70 @@ _TARGET: Final = (
 )
 
 
+_LIST: Final = (
+    click.option(
+        "-o",
+        "--output",
+        type=click.Choice(FORMS),
+        help="How instances are listed, as text if not said",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text"),
+)
+
+
+def list_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say in which form a list is written."""
+    for option in reversed(_LIST):
+        command = option(command)
+    return command
+
+
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the flags that say whom a command means, how it gets there, and what it prints."""
     for option in reversed(_TARGET):
         command = option(command)
     return command
+
+
+_LEASE: Final = click.option(
+    "--for", "lease", type=Lease(), help="The services take it back after so long"
+)
+_REASON: Final = click.option("--reason", metavar="TEXT", help="Why, for others to read")
+_CHANGE: Final = (
+    _LEASE,
+    _REASON,
+    click.option("--breaker", metavar="NAME", help="This breaker instead of the whole application"),
+    click.option("--cancel", is_flag=True, help="Call a shutdown off"),
+)
+LEASE_FLAGS: Final = ("--for", "--reason", "--breaker", "--logger", "--change", "--what")
+"""Flags of the verbs that change something, which take a value."""
+
+
+def flags_of(given: dict[str, Any]) -> Flags:
+    """Take what the flags of :func:`change_options` say out of all that were given.
+
+    :raises click.UsageError: for a reason that is too long, or none.
+    """
+    reason, breaker = given.pop("reason", None), given.pop("breaker", None)
+    if reason is not None and not 0 < len(reason.strip()) <= MAX_REASON:
+        raise click.UsageError(f"--reason is a text of 1 to {MAX_REASON} characters")
+    if breaker is not None and not BREAKER_NAME.fullmatch(breaker):
+        raise click.UsageError(f"--breaker {breaker[:60]!r}: names have a-z, 0-9, _, . and -")
+    return Flags(
+        seconds=given.pop("lease", None),
+        reason=reason,
+        breaker=breaker,
+        cancel=given.pop("cancel", False),
+    )
+
+
+def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say what part is changed, for how long, and why."""
+    for option in reversed(_CHANGE):
+        command = option(command)
+    return command
+
+
+def lease_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say for how long, and why."""
+    return _LEASE(_REASON(command))

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
+import attrs
 from twisted.internet.defer import Deferred
 
 from backplane.cli.console import Console, safe
-from backplane.cli.render import Spinner, render
-from backplane.cli.session import Session
+from backplane.cli.formats import show_outcome
+from backplane.cli.render import Spinner, absences, render
+from backplane.cli.rollouts import Approval, Steps, check, gone, read_plan, show_steps
+from backplane.cli.session import Command, Session
 from backplane.client.accounting import ExitCode, Outcome, Stop
 from backplane.client.jobs import Job
+from backplane.client.rollouts import Course, Told
 from backplane.client.run import Operator, Progress
+from backplane.client.runs import Record, record_of
 from backplane.nats.client import NatsClient
 
-__all__ = ["Execution"]
+__all__ = ["Execution", "Shown", "complain", "perform"]
 
 PREFIX: Final = "backplane: error: Failed to manage services: could not perform action: "
 
 
-class _Shown(Progress):
+class Shown(Progress):
     """Progress, as the operator sees it."""
 
     def __init__(self, console: Console, job: Job) -> None:
         self._console = console
         self._starting = f"Starting discovery process for {job.service} backplane managed services:"
-        self._spinner = Spinner(console, job.action)
+        self._spinner = Spinner(console, job.spoken)
         self._last = (0, 0)
 
     def found(self, count: int) -> None:
@@ -53,7 +59,7 @@ class _Shown(Progress):
 
 
 class Execution:
-    """One run of ``exec``.
+    """One run of ``exec``, with a connection of its own.
 
     :param client: connects already.
     """
@@ -70,9 +76,7 @@ class Execution:
     ) -> None:
         self._job = job
         self._session = Session(client, operator, job.timeout)
-        self._console = console
-        self._as_json = as_json
-        self._verbose = verbose
+        self._command = Command(self._session, console, {}, as_json=as_json, verbose=verbose)
 
     def start(self) -> Deferred[ExitCode]:
         """Do what was asked and show what became of it.
@@ -87,26 +91,87 @@ class Execution:
 
     async def _execute(self) -> ExitCode:
         await self._session.connect()
-        shown = None if self._as_json else _Shown(self._console, self._job)
-        outcome = await self._session.ask(self._job, shown)
-        if self._as_json:
-            self._console.print_json(outcome.as_dict())
-            return outcome.exit_code
-        if shown is not None:
-            shown.end()
-        if outcome.sent:
-            render(outcome, self._console, self._verbose)
-        self._complain(outcome)
-        return outcome.exit_code
+        return (await perform(self._command, self._job)).exit_code
 
-    def _complain(self, outcome: Outcome) -> None:
-        """Say on standard error why nothing was done, or not all."""
-        if outcome.error is None:
-            return
-        if outcome.stop is Stop.INTERRUPTED:
-            self._console.note(f"backplane: error: {safe(outcome.error)}")
-            return
-        self._console.note(PREFIX + safe(outcome.error))
-        if not outcome.count:
-            for name in outcome.silent:
-                self._console.note(f"  no answer from {safe(name)}")
+
+async def perform(command: Command, job: Job, *, show: bool = True) -> Outcome:
+    """Do a job and show what became of it.
+
+    :param show: whether JSON and lists are written, too; text always is.
+    """
+    console = command.console
+    listed = command.as_json or console.form != "text"
+    check(job)
+    plan = read_plan(job)
+    if plan is not None:
+        job = plan.job(job)
+    shown = None if listed else Shown(console, job)
+    session, operator = command.session, command.session.operator
+
+    async def ask(other: Job, known: Mapping[str, int]) -> Outcome:
+        return await session.ask(other, known=known)
+
+    approval = Approval(
+        job, console, ask, command.asker, by=operator.caller_id, now=operator.now(), plan=plan
+    )
+    told = Told() if listed else Steps(console)
+    course = Course(ask, job, operator.clock, approval.approve, told, plan)
+    outcome = await session.ask(job, shown, course=course)
+    if approval.looked is not None:
+        return approval.show(outcome)
+    if plan is not None and not outcome.count and outcome.stop is None:
+        outcome = gone(outcome, plan)
+    if job.rollout.stepwise and outcome.sent:
+        outcome = attrs.evolve(outcome, rollout=course.as_dict())
+    elif approval.differences:
+        outcome = attrs.evolve(outcome, rollout={"differences": approval.differences})
+    run = remember(command, job, outcome)
+    if shown is None:
+        if not show:
+            return outcome
+        show_outcome(outcome, console, command.as_json)
+        if console.form not in ("text", "json"):
+            complain(outcome, console)
+        return outcome
+    if outcome.stop is not Stop.NOT_SENT:
+        shown.end()
+    if outcome.sent:
+        render(outcome, console, command.verbose)
+        show_steps(outcome, course.undone, console)
+    complain(outcome, console)
+    if run is not None and course.undone is None and job.action not in ("end", "amend"):
+        console.note(
+            f"Run {run.run[:8]}; `backplane {job.service} undo {run.run[:8]}` takes it back"
+        )
+    return outcome
+
+
+def remember(command: Command, job: Job, outcome: Outcome) -> Record | None:
+    """Keep what was done, so that it can be taken back; return what is kept."""
+    if command.runs is None:
+        return None
+    operator = command.session.operator
+    record = record_of(
+        job, outcome, network=command.network, when=operator.now(), who=operator.caller_id
+    )
+    if record is not None:
+        command.runs.add(record)
+    return record
+
+
+def complain(outcome: Outcome, console: Console) -> None:
+    """Say on standard error who is missing, and why nothing was done, or not all."""
+    for line in absences(outcome):
+        console.note(line)
+    if outcome.error is None:
+        return
+    if outcome.stop is Stop.INTERRUPTED:
+        console.note(f"backplane: error: {safe(outcome.error)}")
+        return
+    if outcome.stop is None and outcome.halted:
+        console.note(f"backplane: error: stopped: {safe(outcome.halted)}")
+        return
+    console.note(PREFIX + safe(outcome.error))
+    if not outcome.count:
+        for name in outcome.silent:
+            console.note(f"  no answer from {safe(name)}")

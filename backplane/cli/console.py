@@ -38,6 +38,8 @@ class Console:
 
     :param out, err: ``None`` for what is closed.
     :param environ: ``NO_COLOR`` and ``TERM`` are looked at.
+    :ivar form: in which lists are written; one of :data:`backplane.cli.formats.FORMS`.
+    :ivar only: of which answers, one of :data:`backplane.cli.formats.ONLY`, or ``None``.
     """
 
     def __init__(self, out: TextIO | None, err: TextIO | None, environ: Mapping[str, str]) -> None:
@@ -47,6 +49,8 @@ class Console:
         self._colour_out = not plain and _is_terminal(self._out)
         self._colour_err = not plain and _is_terminal(self._err)
         self.live = _is_terminal(self._err) and environ.get("TERM") != "dumb"
+        self.form = "text"
+        self.only: str | None = None
         self._open = 0  # characters of the line that progress has written
 
     def without_colour(self) -> None:
@@ -84,6 +88,11 @@ class Console:
         if self._open:
             self._err = _write(self._err, f"\r{' ' * self._open}\r")
             self._open = 0
+
+    def ask(self, text: str) -> None:
+        """Write a question to standard error; the answer comes on the same line."""
+        self._end_line()
+        self._err = _write(self._err, text)
 
     def finish(self, text: str) -> None:
         """Write the last state of the progress, on a line of its own."""

@@ -6,18 +6,29 @@ that is called as a command is needs it: ``backplane exec ddl info``.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import get_completion_class
 
-from backplane.cli.arguments import Commands, target_options, version_option
+from backplane.cli.arguments import (
+    LEASE_FLAGS,
+    Action,
+    Commands,
+    Verb,
+    change_options,
+    flags_of,
+    rollout_options,
+    target_options,
+    version_option,
+)
 from backplane.cli.console import Console, safe
 from backplane.cli.faults import ACTIONS, Fault
+from backplane.cli.formats import early_form
 from backplane.client.accounting import ExitCode
 
 if TYPE_CHECKING:
@@ -55,77 +66,54 @@ def cli(context: click.Context) -> None:
 
 @cli.command("exec", epilog=_EPILOG)
 @click.argument("service")
-@click.argument("action", metavar="ACTION", type=click.Choice(ACTIONS))
+@click.argument("action", metavar="ACTION", type=Action(ACTIONS))
 @target_options
+@rollout_options
+@change_options
 @click.pass_obj
-def exec_command(
-    console: Console,
-    /,
-    config: str | None,
-    insecure: bool,
-    debug: bool,
-    **given: Any,
-) -> int:
+def exec_command(console: Console, /, action: str, **given: Any) -> int:
     """Executes an action against a set of backplane managed services.
 
     ACTION is pause, resume, flip, health, shutdown, ping, info, debuglvl, infolvl,
     warnlvl, critlvl or threaddump.
+
+    \b
+    Examples:
+      backplane demo info -F dc=DC1
+      backplane demo pause -F dc=DC1 --dry-run
+      backplane demo pause --batch 20% --sleep 5
+      backplane demo resume --batch 1 --gate health --on-failure undo
+      backplane demo pause --limit 10% --plan plan.json
+      backplane demo pause --apply plan.json
     """
-    from backplane.cli import setup
+    from backplane.cli.rollouts import check
+    from backplane.cli.session import checked_job, prepare
+    from backplane.client import changes
 
-    as_json: bool = given.pop("as_json")
-    verbose: bool = given.pop("verbose")
-    settings = setup.load(config, insecure, os.environ)
-    for warning in settings.config.warnings:
-        console.note(f"backplane: warning: {safe(warning)}")
-    if not settings.config.color:
-        console.without_colour()
-    job = _job(settings, **given)
-    if insecure:
-        console.note("backplane: warning: insecure: nothing is signed, nobody is verified")
-    if debug:
-        setup.log_to_stderr()
-    return int(run(_begin(job, settings, console, as_json, verbose)))
-
-
-def _job(
-    settings: Settings, nodes: str | None, discovery_timeout: float | None, **given: Any
-) -> Job:
-    """Return what the operator means.
-
-    :raises Fault: when that cannot be.
-    """
-    from backplane.cli.setup import read_nodes
-    from backplane.client.jobs import make_job
-
-    timeout = discovery_timeout or settings.config.discovery_timeout
-    names = read_nodes(nodes)
+    flags = flags_of(given)
     try:
-        return make_job(**given, nodes=names, discovery_timeout=timeout)
+        asked_for, data = changes.asked(action, flags)
     except ValueError as error:
         raise Fault(str(error), ExitCode.USAGE) from None
+    asked = prepare(console, given)
+    job = checked_job(asked_for, data, {**asked.who, "verb": action})
+    check(job)
+    return int(run(_begin(job, asked.settings, console, asked.as_json, asked.verbose)))
 
 
 def _begin(job: Job, settings: Settings, console: Console, as_json: bool, verbose: bool) -> _Begin:
     """Return what begins the run with a reactor."""
-    from twisted.internet.defer import Deferred
+    from backplane.cli.commands import perform
+    from backplane.cli.session import Asked, Command, connected
 
-    from backplane.cli.commands import Execution
-    from backplane.cli.setup import connect
+    # Whom and what is in the job.
+    who = {"service": job.service, "timeout": job.timeout}
+    asked = Asked(settings=settings, who=who, as_json=as_json, verbose=verbose)
 
-    def begin(reactor: Any) -> tuple[Deferred[ExitCode], Callable[[], None]]:
-        client, operator = connect(settings, reactor, time.time)
-        execution = Execution(job, client, operator, console, as_json=as_json, verbose=verbose)
+    async def work(command: Command) -> ExitCode:
+        return (await perform(command, job)).exit_code
 
-        async def work() -> ExitCode:
-            try:
-                return await execution.start()
-            finally:
-                await client.stopService()
-
-        return Deferred.fromCoroutine(work()), execution.interrupt
-
-    return begin
+    return lambda reactor: connected(asked, reactor, console, work)
 
 
 def run(begin: _Begin) -> ExitCode:
@@ -194,12 +182,27 @@ cli.later.update(
     audit="backplane.cli.audit:audit_command",
     doctor="backplane.cli.doctor:doctor_command",
     enroll="backplane.cli.enroll:enroll_command",
+    ls="backplane.cli.ls:ls_command",
+    roster="backplane.cli.roster:roster_command",
+    undo="backplane.cli.undo:undo_run_command",
 )
+
+
+for _name in ("loglevel", "loggers", "extend", "end"):
+    cli.verbs[_name] = Verb(f"backplane.cli.changing:{_name}_command", flags=LEASE_FLAGS)
+cli.verbs["drain"] = Verb("backplane.cli.drain:drain_command", flags=("--deadline",))
+cli.verbs["undo"] = Verb("backplane.cli.undo:undo_command")
+cli.verbs["history"] = Verb("backplane.cli.history:history_command", flags=("--last",))
+cli.verbs["threads"] = Verb("backplane.cli.threads:threads_command")
+cli.verbs["stalls"] = Verb("backplane.cli.threads:stalls_command")
+cli.verbs["who"] = Verb("backplane.cli.who:who_command")
 
 
 def complain(console: Console, text: str, code: int, as_json: bool) -> int:
     """Say what is wrong, as text or as a document; return the exit code."""
-    if as_json:
+    if as_json and console.form == "jsonl":
+        console.print(json.dumps({"error": text, "exit_code": int(code)}))
+    elif as_json:
         console.print_json({"error": text, "exit_code": int(code)})
     else:
         lines = [safe(line) for line in text.split("\n")]
@@ -211,7 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     console = Console(sys.stdout, sys.stderr, os.environ)
     args = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in (args[: args.index("--")] if "--" in args else args)
+    console.form = early_form(args)
+    as_json = console.form in ("json", "jsonl")
     try:
         result = cli.main(args=args, prog_name="backplane", standalone_mode=False, obj=console)
         code = result if isinstance(result, int) else 0

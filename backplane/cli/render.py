@@ -8,15 +8,17 @@ out, who stayed silent or answered too late, is named below.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from backplane.cli import telling
 from backplane.cli.console import Console, safe
-from backplane.client.accounting import Answer, Outcome
+from backplane.client.accounting import Answer, Outcome, unable
 
-__all__ = ["Spinner", "render"]
+__all__ = ["Spinner", "absences", "failure", "failures", "render"]
 
-_QUIET: Final = frozenset({"pause", "resume", "flip", "shutdown"})
+_QUIET: Final = frozenset({"pause", "resume", "flip", "shutdown", "change", "amend"})
 _FEATURES: Final = (
     ("Pause Feature", "pause_feature"),
     ("Facts Feature", "facts_feature"),
@@ -29,6 +31,9 @@ _INDENT: Final = " " * 24
 
 MAX_FACT_LINES: Final = 2000
 """Lines of one service's facts that are shown."""
+
+FEW: Final = 10
+"""So many services that say the same are named, each on a line."""
 
 MAX_NAMES: Final = 100
 """Identities listed in one place."""
@@ -70,8 +75,13 @@ def render(outcome: Outcome, console: Console, verbose: bool) -> None:
             _dump(answer, console, verbose)
     elif outcome.action == "health":
         _health(answers, console, verbose)
+    elif outcome.action == "end":
+        _ended(answers, console, verbose)
     else:
         _table(outcome.action, answers, console, verbose)
+    if outcome.action in ("change", "amend"):
+        for line in telling.changed(answers, time.time()):
+            console.print(f"  {line}")
     for line in _remarks(outcome):
         console.print(line, "yellow")
     milliseconds = round(outcome.request_seconds * 1000)
@@ -80,6 +90,43 @@ def render(outcome: Outcome, console: Console, verbose: bool) -> None:
     if outcome.action == "info" and not verbose and outcome.answers:
         console.print()
         console.print("Pass -v to show contents of individual instance facts")
+
+
+def absences(outcome: Outcome) -> Iterator[str]:
+    """Make the lines that name whom nobody has heard of."""
+    for title, names in (
+        ("missing: seen of late, and silent now", outcome.absent),
+        ("perhaps missing: silent, and nobody else knows whether they match", outcome.perhaps),
+    ):
+        if names:
+            yield f"backplane: {title}: {len(names)}"
+            yield from _listed(names)
+
+
+def _listed(names: Sequence[str]) -> Iterator[str]:
+    for name in names[:MAX_NAMES]:
+        yield f"  {safe(name)}"
+    if len(names) > MAX_NAMES:
+        yield f"  … and {len(names) - MAX_NAMES} more"
+
+
+def failures(outcome: Outcome) -> Iterator[str]:
+    """Make the lines that name those who did not do it, with the reason, or did not answer."""
+    for answer in sorted(outcome.failed, key=lambda answer: answer.sender)[:MAX_NAMES]:
+        yield f"  {safe(answer.sender)}  {failure(answer)}"
+    if len(outcome.failed) > MAX_NAMES:
+        yield f"  … and {len(outcome.failed) - MAX_NAMES} more"
+    for line in _remarks(outcome):
+        if line:
+            yield line
+
+
+def failure(answer: Answer) -> str:
+    """Return why it was not done there, escaped."""
+    if unable(answer):
+        action = safe(answer.reply.action)
+        return f"unable: does not know {action} (an older or another backplane)"
+    return safe(answer.reply.message)
 
 
 def _width(answers: Sequence[Answer]) -> int:
@@ -94,7 +141,28 @@ def _table(action: str, answers: Sequence[Answer], console: Console, verbose: bo
         if answer.reply.ok:
             console.print(f"  {name}  {safe(_compact(answer.reply.data))}")
         else:
-            console.print(safe(answer.reply.message), "red", before=f"  {name}  ")
+            console.print(failure(answer), "red", before=f"  {name}  ")
+
+
+def _ended(answers: Sequence[Answer], console: Console, verbose: bool) -> None:
+    """Show what each service took back; where somebody stands in the way his name is told.
+
+    What many say, and is as it should be, is one line.
+    """
+    lines: dict[tuple[str, bool], list[str]] = {}
+    for answer in answers:
+        told = list(telling.ended(answer))
+        if not answer.reply.ok and not told:
+            told = [(failure(answer), False)]
+        for line in told:
+            lines.setdefault(line, []).append(safe(answer.sender))
+    many = {line for line, names in lines.items() if line[1] and len(names) > FEW and not verbose}
+    alone = [(name, line) for line in lines if line not in many for name in lines[line]]
+    width = max((len(name) for name, _ in alone), default=0)
+    for name, (text, good) in sorted(alone):
+        console.print(text, None if good else "red", before=f"  {name.rjust(width)}  ")
+    for text, good in many:
+        console.print(f"  {text}: {len(lines[text, good])}")
 
 
 def _health(answers: Sequence[Answer], console: Console, verbose: bool) -> None:
@@ -103,7 +171,7 @@ def _health(answers: Sequence[Answer], console: Console, verbose: bool) -> None:
     for answer in shown:
         name = safe(answer.sender).rjust(width)
         if not answer.reply.ok:
-            console.print(safe(answer.reply.message), "red", before=f"  {name}  ")
+            console.print(failure(answer), "red", before=f"  {name}  ")
             continue
         word, colour = ("Healthy", "green") if answer.healthy else ("Unhealthy", "red")
         console.print(word, colour, before=f"  {name}  ")
@@ -112,7 +180,7 @@ def _health(answers: Sequence[Answer], console: Console, verbose: bool) -> None:
 
 def _failure(answer: Answer, console: Console) -> None:
     """Show why there is no block of a service."""
-    console.print(safe(answer.reply.message), "red", before=f"{safe(answer.sender):>40}:{'':15}")
+    console.print(failure(answer), "red", before=f"{safe(answer.sender):>40}:{'':15}")
 
 
 def _info(answer: Answer, console: Console, verbose: bool) -> None:
@@ -199,13 +267,12 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
         if names:
             yield ""
             yield f"{title}: {len(names)}"
-            for name in names[:MAX_NAMES]:
-                yield f"  {safe(name)}"
-            if len(names) > MAX_NAMES:
-                yield f"  … and {len(names) - MAX_NAMES} more"
+            yield from _listed(names)
     if outcome.missing:
         yield ""
-        yield f"Expected {outcome.expect} service(s), {len(outcome.answers)} answered"
+        number = outcome.expect if outcome.expect is not None else outcome.at_least
+        least = "" if outcome.expect is not None else "at least "
+        yield f"Expected {least}{number} service(s), {len(outcome.answers)} answered"
     for reason, count in sorted(outcome.invalid.items()):
         yield ""
         yield f"{count} answer{'' if count == 1 else 's'} could not be used: {safe(reason)}"

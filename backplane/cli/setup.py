@@ -12,10 +12,13 @@ import attrs
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from backplane._version import __version__
+from backplane.cli.attendance import Attendance, rosters
+from backplane.cli.console import Console
 from backplane.cli.faults import Fault
 from backplane.client.accounting import ExitCode
 from backplane.client.credentials import Credentials, insecure_credentials, load_credentials
 from backplane.client.login import load_login
+from backplane.client.roster import network_of
 from backplane.client.run import Operator
 from backplane.config.client import ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError
@@ -25,29 +28,40 @@ from backplane.nats.client import NatsClient
 from backplane.nats.errors import NatsError
 from backplane.security.names import valid_identity
 
-__all__ = ["Settings", "connect", "load", "log_to_stderr", "read_nodes"]
+__all__ = ["Settings", "attend", "connect", "load", "log_to_stderr", "read_nodes"]
 
 MAX_NODES_FILE: Final = 16 * 1024 * 1024
+
+CONTEXT: Final = "BACKPLANE_CONFIG"
+"""Names the configuration file where ``--config`` does not."""
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Who the operator is, where he connects to, and how he logs in there."""
+    """Who the operator is, where he connects to, and how he logs in there.
+
+    :ivar attendance: whom he may expect there, of the service that he means.
+    """
 
     config: ClientConfig
     brokers: tuple[str, ...]
     identity: str
     credentials: Credentials
     login: nats.Credentials | None = None
+    attendance: Attendance | None = None
 
 
-def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settings:
-    """Read the client's configuration.
+def read_config(
+    path: str | None, environ: Mapping[str, str]
+) -> tuple[ClientConfig, tuple[str, ...]]:
+    """Read the client's configuration; return it and the brokers of its network.
 
-    :raises Fault: when it cannot be used.
+    :param path: the file; ``BACKPLANE_CONFIG`` or one of Choria's places by default.
+    :raises Fault: when it cannot be used, or names no broker.
     """
     home = home_folder()
     searched: list[str] = []
+    path = path if path is not None else environ.get(CONTEXT) or None
     if path is None:
         path, searched = find_config(home, os.path.exists)
     if path is None and not environ.get("BROKER"):
@@ -67,6 +81,15 @@ def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settin
     if not brokers:
         missing = f"{path}: no brokers: plugin.choria.middleware_hosts is not set"
         raise Fault("\n".join((missing, *config.warnings)), ExitCode.USAGE)
+    return config, brokers
+
+
+def load(path: str | None, insecure: bool, environ: Mapping[str, str]) -> Settings:
+    """Read the client's configuration and credentials.
+
+    :raises Fault: when they cannot be used.
+    """
+    config, brokers = read_config(path, environ)
     try:
         identity = config.identity or host_identity()
         credentials = (
@@ -132,10 +155,22 @@ def connect(
     return client, operator
 
 
-def read_nodes(path: str | None) -> list[str] | None:
-    """Read identities, one a line; ``-`` is standard input.
+def attend(settings: Settings, service: str, target: str | None, console: Console) -> Settings:
+    """Return the settings with the roster of a service."""
+    within = settings.config.roster
+    if not within:
+        return settings
+    collective = target if target is not None else f"{service}_backplane"
+    network = network_of(settings.brokers)
+    found = Attendance(rosters(console), service, network, collective, within=within)
+    return attrs.evolve(settings, attendance=found)
 
-    :raises Fault: when the file cannot be read or names what is no identity.
+
+def read_nodes(path: str | None, service: str) -> list[str] | None:
+    """Read identities, one a line, or ``SERVICE/IDENTITY``; ``-`` is standard input.
+
+    :raises Fault: when the file cannot be read or names what is no identity, or instances of
+        another service.
     """
     if path is None:
         return None
@@ -149,7 +184,15 @@ def read_nodes(path: str | None) -> list[str] | None:
                 text = file.read(MAX_NODES_FILE)
     except (OSError, UnicodeDecodeError) as error:
         raise Fault(f"--nodes {path}: {error}", ExitCode.USAGE) from None
-    names = [line.strip() for line in text.splitlines()]
+    names = []
+    for number, line in enumerate(text.splitlines(), 1):
+        other, slash, name = line.strip().rpartition("/")
+        if slash and other != service:
+            raise Fault(
+                f"--nodes {path}:{number}: {line.strip()[:60]!r} is no instance of {service}",
+                ExitCode.USAGE,
+            )
+        names.append(name)
     for number, name in enumerate(names, 1):
         if name and not valid_identity(name):
             raise Fault(

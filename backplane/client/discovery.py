@@ -1,10 +1,11 @@
 """Who is there, and when we know.
 
-Discovery ends at once when everyone who is expected has answered. Otherwise,
-for reads, a little after the last new answer; for changes, when the whole time
-is over, so that a slow service is not left out. A fleet whose answers take a while
-to come in, or still do when the time is over, is given more of it. A window given by
-the operator decides in either case. Pure: time is an argument.
+Discovery ends at once when everyone who was named or counted has answered. Otherwise,
+for reads, a little after the last new answer: a shorter time when all who were seen of late
+have answered, as then it is only for newcomers, and the whole time while one of them has not;
+for changes, when the whole time is over, so that a slow service is not left out. A fleet
+whose answers take a while to come in, or still do when the time is over, is given more of
+it. A window given by the operator decides in either case. Pure: time is an argument.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ __all__ = ["Discovery", "DiscoveryRule"]
 
 QUIET: Final = 0.3
 """Seconds after the last new answer at which discovery for a read ends, at least."""
+
+SETTLED: Final = 0.1
+"""The same when everybody known has answered and nobody else."""
 
 SHARE: Final = 0.5
 """The same as a share of the time that the answers took so far: where thousands answer, or
@@ -48,6 +52,8 @@ class DiscoveryRule:
     :ivar exact: neither time grows with the fleet, as the operator has given ``quiet``.
     :ivar named: identities that are all who is meant.
     :ivar expect: how many services there are.
+    :ivar known: identities of which all are meant, as far as one knows.
+    :ivar awaited: whether discovery goes on while one of them has not answered.
     """
 
     timeout: float = 2.0
@@ -55,6 +61,8 @@ class DiscoveryRule:
     named: frozenset[str] = frozenset()
     expect: int | None = None
     exact: bool = False
+    known: frozenset[str] = frozenset()
+    awaited: bool = False
 
     @classmethod
     def choose(
@@ -65,6 +73,8 @@ class DiscoveryRule:
         window: float | None = None,
         named: Collection[str] = (),
         expect: int | None = None,
+        known: Collection[str] = (),
+        awaited: bool = False,
     ) -> DiscoveryRule:
         """Return the rule for a read or a change, or for the operator's ``window``."""
         if window is not None:
@@ -76,7 +86,14 @@ class DiscoveryRule:
                 exact=True,
             )
         quiet = None if change else QUIET
-        return cls(timeout=timeout, quiet=quiet, named=frozenset(named), expect=expect)
+        return cls(
+            timeout=timeout,
+            quiet=quiet,
+            named=frozenset(named),
+            expect=expect,
+            known=frozenset(known),
+            awaited=awaited,
+        )
 
 
 class Discovery:
@@ -96,6 +113,7 @@ class Discovery:
         self._started = started
         self._last: float | None = None
         self._count = 0
+        self._unheard = set(rule.known)
         self.ended = False
 
     def answered(self, identity: str, now: float) -> bool:
@@ -112,6 +130,7 @@ class Discovery:
             return False
         # Who shares the identity of one that was found is asked with it, late or not.
         self.found[identity] += 1
+        self._unheard.discard(identity)
         self._last = now
         return True
 
@@ -134,8 +153,10 @@ class Discovery:
         enough = self._last + max(
             QUIET, SHARE * (self._last - self._started), min(MAX_EACH, EACH * self._count)
         )
-        if rule.quiet is None:
+        if rule.quiet is None or (self._unheard and rule.awaited):
             enough = max(enough, latest)
+        elif rule.known and not self._unheard and self._count <= len(rule.known):
+            enough = self._last + SETTLED  # a newcomer would say that more may come
         return min(enough, self._started + rule.timeout * EXTENSION)
 
     def end(self) -> None:

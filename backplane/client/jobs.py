@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
+from backplane.choria.budget import Budget
 from backplane.choria.expression import parse
 from backplane.choria.filter import Filter, build_filter
+from backplane.choria.matching import is_identity
+from backplane.client.batches import Rollout
 from backplane.client.discovery import DiscoveryRule
 from backplane.patterns import PatternError, compile_pattern
 from backplane.security.names import valid_identity
@@ -54,6 +57,13 @@ class Job:
     :ivar rule: when discovery ends.
     :ivar agent_timeout: seconds that the agent may take.
     :ivar timeout: seconds for the whole run, or ``None``.
+    :ivar everyone: whether nothing says that only some of the services are meant.
+    :ivar rollout: in which steps it goes out, and what stops it.
+    :ivar verb: what the operator calls the action, where that is not its name.
+    :ivar at_least: how many services there are at least, or ``None``.
+    :ivar roster: identities seen of late that may be meant.
+    :ivar faded: the same for those seen too long ago to be expected.
+    :ivar whole: whether all of ``roster`` are meant: nothing was asked for but identities.
     """
 
     service: str
@@ -65,6 +75,24 @@ class Job:
     rule: DiscoveryRule = attrs.field(factory=DiscoveryRule)
     agent_timeout: float = 10.0
     timeout: float | None = None
+    everyone: bool = True
+    rollout: Rollout = attrs.field(factory=Rollout)
+    verb: str = ""
+    at_least: int | None = None
+    roster: frozenset[str] = frozenset()
+    faded: frozenset[str] = frozenset()
+    whole: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether whoever has the agent and one of the identities matches."""
+        wanted = self.filter
+        return not (wanted.fact or wanted.cf_class or wanted.compound)
+
+    @property
+    def spoken(self) -> str:
+        """What the operator calls the action."""
+        return self.verb or self.action
 
 
 def make_job(
@@ -81,11 +109,16 @@ def make_job(
     target: str | None = None,
     nodes: Sequence[str] | None = None,
     expect: int | None = None,
+    expect_at_least: int | None = None,
+    roster: Collection[str] = (),
+    faded: Collection[str] = (),
     change: bool | None = None,
     timeout: float | None = None,
     discovery_timeout: float = 2.0,
     window: float | None = None,
     agent_timeout: float = 10.0,
+    rollout: Rollout | None = None,
+    verb: str = "",
 ) -> Job:
     """Return the job that somebody means.
 
@@ -96,13 +129,17 @@ def make_job(
     :param select: expressions.
     :param target: another collective than ``SERVICE_backplane``.
     :param nodes: the identities that are all who is meant.
-    :param expect: how many services there are.
+    :param expect: how many services there are; ``expect_at_least``: or more.
+    :param roster: identities that were seen of late, so that they are expected where all are
+        meant; ``faded``: seen too long ago for that.
     :param change: whether the action changes something, so that discovery takes its whole
         time; by default everything does but :data:`READS`.
     :param timeout: seconds for the whole run.
     :param discovery_timeout: seconds for discovery at most.
     :param window: seconds after the last new answer at which discovery ends.
     :param agent_timeout: seconds that services may take.
+    :param rollout: in which steps it goes out; see :class:`backplane.client.batches.Rollout`.
+    :param verb: what the operator calls the action.
     :raises ValueError: for what cannot be, and for a filter that says nothing.
     :raises TypeError: for one text where a list of them is wanted.
     """
@@ -125,8 +162,11 @@ def make_job(
     ):
         if seconds is not None and not 0 <= seconds < math.inf:
             raise ValueError(f"{kind}={seconds!r} is no number of seconds")
-    if expect is not None and expect < 0:
-        raise ValueError(f"expect={expect!r} is no number of services")
+    for kind, number in (("expect", expect), ("expect_at_least", expect_at_least)):
+        if number is not None and number < 0:
+            raise ValueError(f"{kind}={number!r} is no number of services")
+    if expect is not None and expect_at_least is not None:
+        raise ValueError("expect and expect_at_least: either so many, or so many or more")
     if not _SERVICE.fullmatch(service):
         raise ValueError(f"{service[:60]!r} is no service: names have a-z and 0-9 only")
     if target is not None and not valid_identity(target):
@@ -168,6 +208,12 @@ def make_job(
         wanted = attrs.evolve(wanted, identity=meant)
     if change is None:
         change = agent != "backplane" or action not in READS
+    whole = not (facts or withs or classes or select)
+    if nodes is not None or (identities and plain and whole):
+        roster = faded = ()  # who is meant was said
+    elif identities:
+        roster, faded = _matching(roster, identities), _matching(faded, identities)
+    known = frozenset(roster) if whole and expect is None else frozenset()
     return Job(
         service=service,
         collective=target if target is not None else f"{service}_backplane",
@@ -176,10 +222,30 @@ def make_job(
         data=data if data is not None else {},
         filter=wanted,
         rule=DiscoveryRule.choose(
-            change=change, timeout=discovery_timeout, window=window, named=named, expect=expect
+            change=change,
+            timeout=discovery_timeout,
+            window=window,
+            named=named,
+            expect=expect,
+            known=known,
+            awaited=needs is None,
         ),
         agent_timeout=agent_timeout,
         timeout=timeout,
+        everyone=nodes is None and not (facts or identities or withs or classes or select),
+        rollout=rollout if rollout is not None else Rollout(),
+        verb="" if verb == action else verb,
+        at_least=expect_at_least,
+        roster=frozenset(roster),
+        faded=frozenset(faded),
+        whole=whole,
+    )
+
+
+def _matching(roster: Collection[str], identities: Sequence[str]) -> frozenset[str]:
+    """Return who of a roster has one of the identities, which are names or patterns."""
+    return frozenset(
+        name for name in roster if any(is_identity(name, wanted, Budget()) for wanted in identities)
     )
 
 

@@ -13,6 +13,7 @@ from backplane.choria.filter import Filter
 from backplane.choria.message import Request, new_request_id
 from backplane.client.accounting import Answer, Outcome
 from backplane.client.asking import Run
+from backplane.client.courses import Course
 from backplane.client.jobs import Job
 from backplane.nats.client import NatsClient
 from backplane.nats.errors import NotConnected
@@ -62,20 +63,30 @@ class Operator:
     ) -> None:
         self.client = client
         self.clock = clock
-        self._caller_id = caller_id
+        self.caller_id = caller_id
         self._identity = identity
-        self._now = now
+        self.now = now
         self._signer = signer if signer is not None else InsecureSigner()
 
     def begin(
-        self, job: Job, progress: Progress | None = None, *, started: float | None = None
+        self,
+        job: Job,
+        progress: Progress | None = None,
+        *,
+        started: float | None = None,
+        course: Course | None = None,
+        known: Mapping[str, int] | None = None,
     ) -> Run:
         """Begin a run, which can be interrupted; ``run.result`` is its Deferred.
 
         :param started: the clock's time from which the job's ``timeout`` counts, now by default.
+        :param course: who is asked when; everybody at once by default.
+        :param known: whom to ask, with how many services have each identity, in place of
+            discovery.
         """
         shown = progress if progress is not None else Progress()
-        return Run(self, job, shown, self.clock.seconds() if started is None else started)
+        begun = self.clock.seconds() if started is None else started
+        return Run(self, job, shown, begun, course=course, known=known)
 
     def request(self, job: Job, progress: Progress | None = None) -> Deferred[Outcome]:
         """Discover, ask, and collect the answers.
@@ -100,23 +111,28 @@ class Operator:
             raise NotConnected(outcome.reason)
         return outcome.discovered
 
-    def document(self, job: Job, agent: str, body: str, wanted: Filter) -> Request:
-        """Return a new request of this operator."""
+    def document(
+        self, job: Job, agent: str, body: str, wanted: Filter, request_id: str | None = None
+    ) -> Request:
+        """Return a new request of this operator.
+
+        :param request_id: of one that it goes on with.
+        """
         return Request(
             message=body,
-            request_id=new_request_id(),
+            request_id=new_request_id() if request_id is None else request_id,
             sender_id=self._identity,
-            caller_id=self._caller_id,
+            caller_id=self.caller_id,
             collective=job.collective,
             agent=agent,
             ttl=TTL,
-            time=int(self._now()),
+            time=int(self.now()),
             filter=wanted,
         )
 
     def reply_to(self, request: Request) -> str:
         """Return where the replies to a request are awaited."""
-        return subjects.reply(request.collective, self._caller_id, request.request_id)
+        return subjects.reply(request.collective, self.caller_id, request.request_id)
 
     def sealed(self, request: Request) -> bytes:
         """Return a request as it goes on the wire."""

@@ -50,6 +50,8 @@ class ClientConfig:
     :ivar discovery_timeout: seconds; ``connect_timeout`` likewise.
     :ivar libdirs: where agents' descriptions lie.
     :ivar loglevel: as written; unknown words mean ``warn``.
+    :ivar roster: seconds after it was last seen during which an instance is expected by commands
+        for a whole fleet. Our own option.
     :ivar raw: every option as text.
     :ivar warnings: one sentence for each line that does not do what it seems to do.
     :ivar files: the files that were read, in order; later ones win.
@@ -72,6 +74,7 @@ class ClientConfig:
     color: bool = True
     logfile: str = "stdout"
     loglevel: str = "info"
+    roster: float = 3600.0
     raw: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}), repr=False)
     warnings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -152,6 +155,7 @@ _OPTIONS: Final = frozenset(
         "plugin.nats.pass",
         "plugin.nats.credentials",
         "plugin.backplane.handshake_first",
+        "plugin.backplane.roster",
         "ttl",
         "discovery_timeout",
         "plugin.choria.network.connect_timeout",
@@ -189,6 +193,7 @@ def _config(path: str, reader: SettingsReader, env: Mapping[str, str], home: str
         color=values.flag("color"),
         logfile=values.home_path("logfile", "stdout"),
         loglevel=values.level("loglevel"),
+        roster=values.duration("plugin.backplane.roster", 3600.0),
         raw=MappingProxyType(dict(reader.raw)),
         warnings=(*reader.warnings, *values.warnings),
         files=tuple(reader.files),

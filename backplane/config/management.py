@@ -98,6 +98,7 @@ class ManagementReader:
             reply_to=top.texts("reply_to", "acme.replies.>", subject_rule),
             ping_interval=top.number("ping_interval", 30.0, 1),
             state_file=self._file(top, "state_file", why_not_writable),
+            loglevel_lease=top.seconds("loglevel_lease", 1),
             strict=self._strict,
         )
         top.close()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from contextlib import suppress
 from typing import Any, Final
 
+from backplane.config.durations import parse_duration
 from backplane.config.nodes import FAILED, Node
 from backplane.config.problems import Collector, describe
 from backplane.config.rules import Rule
@@ -121,6 +123,21 @@ class Section:
                 wanted += "; if text is meant, put it in quotes"
             self.problems.add(self.path(name), describe(node), wanted, node)
             return default
+        return value
+
+    def seconds(self, name: str, least: float) -> float | None:
+        """Return seconds, given as a number or as ``1h``; ``None`` where there are none."""
+        node = self.take(name)
+        if node is None or node.value is FAILED:
+            return None
+        value = _number(node)
+        if value is None and isinstance(node.value, str):
+            with suppress(ValueError):
+                value = parse_duration(node.value)
+        if value is None or not value >= least:
+            wanted = f"seconds, at least {least:g}, or a duration such as 1h"
+            self.problems.add(self.path(name), describe(node), wanted, node)
+            return None
         return value
 
     def section(self, name: str) -> Section | None:

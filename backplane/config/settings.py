@@ -153,6 +153,8 @@ class ServiceConfig:
     :ivar reply_to: further subjects that callers may be answered on; ``*`` and ``>`` allowed.
     :ivar ping_interval: seconds between two PINGs to the broker.
     :ivar state_file: what a restart must not forget; ``None`` for nothing.
+    :ivar loglevel_lease: seconds after which the application's level ``debug`` is taken back
+        when nobody says when; ``None`` for never.
     :ivar strict: whether everything that may be loose is refused.
     """
 
@@ -180,6 +182,7 @@ class ServiceConfig:
     reply_to: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     ping_interval: float = 30.0
     state_file: str | None = None
+    loglevel_lease: float | None = None
     strict: bool = False
 
     @property

@@ -23,9 +23,13 @@ class Auditor:
     :param log: open, or ``None``.
     :param now: wall-clock time.
     :param secure: whether callers are verified.
+    :param identity: this service's, for what it does by itself.
     """
 
-    def __init__(self, log: AuditLog | None, now: Callable[[], float], secure: bool) -> None:
+    def __init__(
+        self, log: AuditLog | None, now: Callable[[], float], secure: bool, identity: str = ""
+    ) -> None:
+        self._identity = identity
         self._log = log
         self._now = now
         self._secure = secure
@@ -48,6 +52,28 @@ class Auditor:
         """Write the line of a refusal."""
         if self._log is not None:
             self._log.only(entry, self._now(), allowed=False, rule=rule)
+
+    def unasked(
+        self, action: str, caller: str, data: object, request_id: str, outcome: str
+    ) -> None:
+        """Write the line of what is done by itself, such as the end of a lease.
+
+        :param caller: on whose behalf; ``request_id`` is that of his request.
+        """
+        if self._log is None:
+            return
+        now = self._now()
+        entry = AuditEntry(
+            request_id=request_id,
+            request_time=int(now),
+            caller=caller,
+            sender=self._identity,
+            agent="backplane",
+            action=action,
+            data=data,
+            secure=self._secure,
+        )
+        self._log.only(entry, now, allowed=True, rule="lease", outcome=outcome)
 
     def begin(self, entry: AuditEntry, rule: str, change: bool) -> Record:
         """Write the line before a change.

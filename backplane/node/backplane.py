@@ -1,33 +1,42 @@
 """The ``backplane`` agent: what an application lets operators see and do.
 
 Actions, their outputs and texts are those of choria-io's Go backplane; what
-ours adds has names of its own (``threaddump``; ``health_state`` and
-``health_age`` and ``secure`` in ``info``). An action whose interface the application does not
-provide does not exist.
+ours adds has names of its own (``threaddump``; ``health_state``, ``health_age``, ``secure``
+and what is changed in ``info``; the actions of :mod:`backplane.node.changing`). An action
+whose interface the application does not provide does not exist.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from backplane._version import __version__
 from backplane.choria.ddl import Metadata
 from backplane.choria.durations import format_duration
-from backplane.interfaces import IStopCheckable, LogLevel
-from backplane.node.agent import ActionRequest, Agent, action
+from backplane.interfaces import LogLevel
+from backplane.node.agent import Action, ActionRequest, Agent, action
+from backplane.node.auditing import Auditor
 from backplane.node.calling import MethodCalls
+from backplane.node.changes import Changes
+from backplane.node.changing import ChangeActions, asked
 from backplane.node.description import describe
 from backplane.node.facts import FactSnapshots
 from backplane.node.health import Health, HealthChecks
-from backplane.node.outputs import DUMP, INFO, LEVEL, PAUSED, output, summary
+from backplane.node.history import History
+from backplane.node.keeping import LedgerKeeper
+from backplane.node.outputs import DUMP, INFO, LEVEL, PAUSED, STALLS, output, summary
+from backplane.node.remembering import Remembering
+from backplane.node.stopping import Stopping
+from backplane.node.targets import APP, LEVEL_WORDS, LOG, Targets, level_word
 
 __all__ = ["BackplaneAgent", "Provided"]
 
@@ -44,13 +53,6 @@ INFO_PATIENCE: Final = 0.8
 NOT_CHECKED: Final = Health(None, False, "unknown", None)
 """The health of what cannot be checked."""
 
-LEVEL_WORDS: Final[Mapping[LogLevel, str]] = {
-    LogLevel.DEBUG: "debug",
-    LogLevel.INFO: "info",
-    LogLevel.WARN: "warning",
-    LogLevel.CRITICAL: "critical",
-}
-
 
 @attrs.frozen(kw_only=True)
 class Provided:
@@ -61,6 +63,9 @@ class Provided:
     health: MethodCalls | None = None
     stopable: MethodCalls | None = None
     log_level: MethodCalls | None = None
+    breakers: MethodCalls | None = None
+    drainable: MethodCalls | None = None
+    loggers: MethodCalls | None = None
 
     def own_facts(self) -> dict[str, Any]:
         """Return the facts that clients filter on."""
@@ -74,20 +79,26 @@ class Provided:
         }
 
 
-class BackplaneAgent(Agent):
+class BackplaneAgent(ChangeActions, Agent):
     """The ``backplane`` agent of one service.
 
     :param provided: what the application provides.
     :param facts: its facts.
     :param clock: for the delay of a shutdown and the age of health results.
-    :param dump: makes a thread dump.
+    :param dump: makes a thread dump; ``stalled`` tells in what the reactor was stuck.
     :param on_shutdown: called when the application's ``shutdown()`` has been called.
     :param max_stop_delay: upper bound in seconds of the random part of that delay.
     :param rng: source of that delay.
     :param secure: whether callers are verified, for ``info``.
+    :param service: the application's name, for texts.
+    :param now: wall-clock time.
+    :param auditor: writes down what is done without a request.
+    :param remembering: the state file's, where changes are kept.
+    :param lease: seconds after which a log level ``debug`` is taken back, or ``None``.
     """
 
     checks_inputs = False
+    _provided: Provided
     metadata = Metadata(
         name="backplane",
         description="Choria Management Backplane",
@@ -108,6 +119,7 @@ class BackplaneAgent(Agent):
         "infolvl": "log_level",
         "warnlvl": "log_level",
         "critlvl": "log_level",
+        "loggers": "loggers",
     }
 
     def __init__(
@@ -116,17 +128,24 @@ class BackplaneAgent(Agent):
         facts: FactSnapshots,
         clock: IReactorTime,
         dump: Callable[[], dict[str, Any]],
+        stalled: Callable[[], dict[str, Any]],
         log: Logger,
         *,
         max_stop_delay: float = 10.0,
         rng: random.Random | None = None,
         secure: bool = False,
+        service: str = "the application",
+        now: Callable[[], float] = time.time,
+        auditor: Auditor | None = None,
+        remembering: Remembering | None = None,
+        lease: float | None = None,
     ) -> None:
         self._provided = provided
         self._secure = secure
         self._facts = facts
         self._clock = clock
         self._dump = dump
+        self._stalled = stalled
         self._log = log
         self._max_stop_delay = max_stop_delay
         self._rng = rng if rng is not None else random.SystemRandom()
@@ -135,18 +154,43 @@ class BackplaneAgent(Agent):
             if provided.health is not None
             else None
         )
-        self._stopping: IDelayedCall | None = None
-        self._stop_at = 0.0
+        self._stopping = Stopping(clock, self._shut_down)
+        self.may = lambda caller: []
+        self.lease = lease
+        self.book = Changes(
+            lambda held: Targets(
+                provided, service, held, self._stopping, lambda text: float(text) - now()
+            ),
+            clock,
+            now,
+            log,
+            History(now, log, auditor or Auditor(None, now, secure), LedgerKeeper(remembering)),
+        )
 
     def provides(self, action: str) -> bool:
         """Say whether the application provides what ``action`` needs."""
+        if action in ("change", "end", "amend"):
+            return any(getattr(self._provided, each) is not None for each in _CHANGEABLE)
         need = self._NEEDS.get(action)
         return need is None or getattr(self._provided, need) is not None
 
+    def actions(self) -> Mapping[str, Action]:
+        """Return the actions; the inputs of those that have any are checked."""
+        if self._actions is None:
+            self._actions = {
+                name: attrs.evolve(each, checked=bool(each.declaration.inputs))
+                for name, each in super().actions().items()
+            }
+        return self._actions
+
+    def stop_delay(self) -> float:
+        """Draw the delay of a shutdown."""
+        return 1.0 + self._rng.random() * self._max_stop_delay
+
     def stopService(self) -> Deferred[Any] | None:
         """Stop; a shutdown that was announced and is not due is called off."""
-        if self._stopping is not None and self._stopping.active():
-            self._stopping.cancel()
+        self._stopping.cancel()
+        self.book.stop()
         super().stopService()
         return None
 
@@ -174,11 +218,13 @@ class BackplaneAgent(Agent):
         health = self._checks.look(INFO_PATIENCE) if self._checks is not None else None
         level = self._level(INFO_PATIENCE)
         paused = self._paused(INFO_PATIENCE)
+        overview = Deferred.fromCoroutine(self.overview())
         await facts
         checked = await health if health is not None else NOT_CHECKED
         age = None
         if checked.at is not None:
             age = int((self._clock.seconds() - checked.at) * 1000) / 1000
+        changed = await overview
         return {
             "backplane_version": __version__,
             "version": self._facts.version,
@@ -194,6 +240,10 @@ class BackplaneAgent(Agent):
             "health_state": checked.state,
             "health_age": age,
             "secure": self._secure,
+            "state": changed["state"],
+            "in_flight": changed["in_flight"],
+            "breakers": changed["breakers"],
+            "changes": self.live(),
         }
 
     @action(
@@ -238,21 +288,15 @@ class BackplaneAgent(Agent):
     )
     async def shutdown(self, request: ActionRequest) -> dict[str, Any]:
         """Schedule the shutdown; a second request within the delay schedules nothing new."""
-        calls = self._provided.stopable
-        assert calls is not None
-        if self._stopping is None and IStopCheckable.providedBy(calls.provided):
-            await calls.read("check_shutdown", deadline=CALL_DEADLINE)
-        if self._stopping is None:
-            delay = 1.0 + self._rng.random() * self._max_stop_delay
-            self._stop_at = self._clock.seconds() + delay
+        if not self._stopping.scheduled:
+            delay = self.stop_delay()
+            await self.shut_down_in(asked(request), delay)
             self._log.warn(
                 "Scheduling shutdown after {delay} delay, asked by {caller}",
                 delay=format_duration(round(delay * 1e9)),
                 caller=request.caller_id,
             )
-            self._stopping = self._clock.callLater(delay, self._shut_down)
-        left = max(0.0, self._stop_at - self._clock.seconds())
-        return {"delay": format_duration(round(left * 1e9))}
+        return {"delay": format_duration(round(self._stopping.left * 1e9))}
 
     @action(
         "Sets the log level to debug",
@@ -294,6 +338,11 @@ class BackplaneAgent(Agent):
         """Set the application's level to critical."""
         return self._set_level(LogLevel.CRITICAL, request)
 
+    @action("Shows in what the reactor was stuck", changes=False, outputs=STALLS)
+    def stalls(self, request: ActionRequest) -> dict[str, Any]:
+        """Places and source lines, of the time since somebody looks."""
+        return self._stalled()
+
     @action("Shows every thread's stack and what the reactor holds", changes=False, outputs=DUMP)
     def threaddump(self, request: ActionRequest) -> dict[str, Any]:
         """Stacks without local variables."""
@@ -302,8 +351,12 @@ class BackplaneAgent(Agent):
     async def _change_pause_steps(self, method: str, request: ActionRequest) -> dict[str, Any]:
         pausable = self._provided.pausable
         assert pausable is not None
-        await pausable.change(method, deadline=CALL_DEADLINE)
-        paused = bool(await pausable.read("paused", deadline=CALL_DEADLINE))
+        to = {"pause": "paused", "resume": "running"}.get(method, "flip")
+        made = await self.book.make(asked(request), APP, to, method=method, lenient=True)
+        if made.shown is None:  # it fails in its own words
+            paused = bool(await pausable.read("paused", deadline=CALL_DEADLINE))
+        else:
+            paused = made.shown != "running"
         self._log.info(
             "{method} by {caller}: paused is {paused}",
             method=method,
@@ -317,10 +370,10 @@ class BackplaneAgent(Agent):
 
     def _set_level(self, level: LogLevel, request: ActionRequest) -> Deferred[dict[str, Any]]:
         async def steps() -> dict[str, Any]:
-            calls = self._provided.log_level
-            assert calls is not None
-            await calls.change("set_log_level", level, deadline=CALL_DEADLINE)
-            now = await self._level(None)
+            seconds = self.lease if level is LogLevel.DEBUG else None
+            to = LEVEL_WORDS[level]
+            made = await self.book.make(asked(request), LOG, to, seconds=seconds, lenient=True)
+            now = made.shown if made.shown is not None else await self._level(None)
             self._log.info("log level set to {to} by {caller}", to=now, caller=request.caller_id)
             return {"level": now}
 
@@ -331,7 +384,7 @@ class BackplaneAgent(Agent):
         if calls is None:
             return succeed("unknown")
         level = calls.read("get_log_level", deadline=CALL_DEADLINE, patience=patience)
-        level.addCallback(_level_word)
+        level.addCallback(level_word)
         return level.addErrback(self._unknown, "unknown")
 
     def _paused(self, patience: float) -> Deferred[bool]:
@@ -346,18 +399,17 @@ class BackplaneAgent(Agent):
         self._log.warn("the application's state is unknown: {why}", why=describe(failure))
         return instead
 
-    def _shut_down(self) -> None:
+    def _shut_down(self) -> Deferred[Any]:
         self._log.warn("Shutting down after shutdown action invoked by the backplane")
-        self._stopping = None
         calls = self._provided.stopable
         assert calls is not None
-        calls.change("shutdown", deadline=CALL_DEADLINE).addErrback(
-            lambda failure: self._log.failure("shutdown() of the application failed", failure)
-        )
+        return calls.change("shutdown", deadline=CALL_DEADLINE).addErrback(self._not_shut_down)
+
+    def _not_shut_down(self, failure: Failure) -> Failure:
+        self._log.failure("shutdown() of the application failed", failure)
+        self.book.history.not_shut_down(describe(failure))
+        return failure
 
 
-def _level_word(level: object) -> str:
-    try:
-        return LEVEL_WORDS[LogLevel(level)]  # type: ignore[arg-type]
-    except ValueError:
-        return "unknown"
+_CHANGEABLE: Final = ("pausable", "breakers", "log_level", "stopable")
+"""What brings the actions that change by the ledger."""

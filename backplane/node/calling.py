@@ -88,6 +88,10 @@ class MethodCalls:
         self._mode = mode
         self._running: dict[str, _Running] = {}
 
+    def of(self, provided: object) -> MethodCalls:
+        """Return calls of another object, which are made as those of this one."""
+        return MethodCalls(provided, self._clock, self._threads, self._mode)
+
     @property
     def overdue(self) -> int:
         """How many calls have not returned although their deadline has passed."""

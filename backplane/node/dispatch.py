@@ -10,7 +10,8 @@ Source: mcorpc requests and replies, status codes, order of the checks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -19,6 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from backplane.change import Entry, Outcome
 from backplane.choria import rpc
 from backplane.choria.ddl import check_inputs
 from backplane.choria.message import Request
@@ -58,6 +60,8 @@ class Dispatcher:
     :param threads: runs actions marked blocking.
     :param authorization: who may.
     :param auditor: writes it down.
+    :param note: takes entries of the history: what is refused, and what changes something.
+    :param now: wall-clock time, for these.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class Dispatcher:
         log: Logger,
         authorization: Authorization,
         auditor: Auditor,
+        note: Callable[[Entry], None] = lambda entry: None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._agents = agents
         self._clock = clock
@@ -75,6 +81,8 @@ class Dispatcher:
         self._log = log
         self._authorization = authorization
         self._auditor = auditor
+        self._note = note
+        self._now = now
         self._change: _Change | None = None
         self._asked: tuple[bytes, rpc.RpcRequest] | None = None
         self._running: set[Deferred[Any]] = set()
@@ -127,7 +135,7 @@ class Dispatcher:
                 )
             entry = self._auditor.entry(request, name, asked.data, signer)
             rule = self._allowed(request, asked, found, role, entry)
-            data = self._inputs(found, asked, entry)
+            data = self._inputs(found, request, asked, entry)
             record = self._auditor.begin(entry, rule, found.changes)
         except ActionError as error:
             done: Deferred[Any] = Deferred()
@@ -135,6 +143,8 @@ class Dispatcher:
         else:
             done = self._run(agent, found, _action_request(request, name, data))
             done.addBoth(record.ended)
+            if found.changes:
+                done.addBoth(self._noted, request, asked)
         done.addCallback(lambda result: rpc.encode_reply(name, StatusCode.OK, "OK", _data(result)))
         return done.addErrback(self._failed, request, name)
 
@@ -160,16 +170,45 @@ class Dispatcher:
             rule=decision.rule,
         )
         self._auditor.refused(entry, decision.rule)
+        self._tell(request, asked, "refused", decision.rule)
         raise ActionError(DENIED)
 
-    def _inputs(self, action: Action, asked: rpc.RpcRequest, entry: AuditEntry) -> object:
+    def _inputs(
+        self, action: Action, request: Request, asked: rpc.RpcRequest, entry: AuditEntry
+    ) -> object:
         if not action.checked:
             return asked.data
         try:
             return check_inputs(action.declaration, asked.data)
-        except ActionError:
+        except ActionError as error:
             self._auditor.refused(entry, "bad inputs")
+            self._tell(request, asked, "refused", error.message)
             raise
+
+    def _noted(self, result: Any, request: Request, asked: rpc.RpcRequest) -> Any:
+        """Tell the history what came of a change; passes ``result`` on."""
+        if isinstance(result, Failure):
+            error = result.value
+            text = error.message if isinstance(error, ActionError) else describe(result)
+            self._tell(request, asked, "failed", text)
+        else:
+            self._tell(request, asked, "done", "")
+        return result
+
+    def _tell(self, request: Request, asked: rpc.RpcRequest, outcome: Outcome, detail: str) -> None:
+        why = asked.data.get("why") if isinstance(asked.data, Mapping) else None
+        place = "" if request.agent == "backplane" else f"{request.agent}#"
+        self._note(
+            Entry(
+                at=self._now(),
+                who=request.caller_id,
+                what=f"{place}{printable(asked.action, 64)}",
+                outcome=outcome,
+                why=printable(why) if isinstance(why, str) else "",
+                detail=printable(detail, 300),
+                run=request.request_id,
+            )
+        )
 
     def refused(self, request: Request, body: bytes, reason: str, signer: str | None) -> None:
         """Write down that a request was refused before it came here."""
@@ -180,6 +219,7 @@ class Dispatcher:
         self._auditor.refused(
             self._auditor.entry(request, asked.action, asked.data, signer), reason
         )
+        self._tell(request, asked, "refused", reason)
 
     def when_idle(self) -> Deferred[None]:
         """Fire when no action is under way."""

@@ -45,6 +45,7 @@ from backplane.security.names import caller_id_for
 from backplane.security.replay import ReplayMemory
 from backplane.security.roles import Role, Roles
 from backplane.stacks import thread_dump
+from backplane.stalls import stalls_of
 
 __all__ = ["Node", "NodeParts"]
 
@@ -167,16 +168,25 @@ class Node:
             secure=config.secure,
             tls=config.secure,
         )
-        backplane = BackplaneAgent(
+        auditor = Auditor(parts.audit, parts.now, config.secure, config.identity)
+        backplane = self.backplane = BackplaneAgent(
             provided,
             self.facts,
             clock,
             lambda: thread_dump(parts.reactor),
+            lambda: stalls_of(parts.reactor),
             parts.logger("backplane.agent"),
             max_stop_delay=config.max_stop_delay,
             rng=parts.rng,
             secure=config.secure,
+            service=config.name,
+            now=parts.now,
+            auditor=auditor,
+            remembering=parts.remembering,
+            lease=config.loglevel_lease,
         )
+        backplane.may = self._may
+        backplane.book.load()
         for agent in (
             DiscoveryAgent(),
             backplane,
@@ -195,7 +205,9 @@ class Node:
             threads,
             parts.logger("backplane.dispatch"),
             self._authorization,
-            Auditor(parts.audit, parts.now, config.secure),
+            auditor,
+            backplane.book.history.note,
+            parts.now,
         )
         self._processor = Processor(
             identity=config.identity,
@@ -263,6 +275,7 @@ class Node:
     def start(self) -> None:
         """Ask for facts, subscribe, begin to connect."""
         self._refresher.start()
+        self.backplane.book.start()
         self.presence.start()
         self._renewal.start()
         if self.outbox is not None:
@@ -284,6 +297,7 @@ class Node:
             self._dispatcher.cancel()
             raise
         finally:
+            self.backplane.book.stop()
             if late.active():
                 late.cancel()
 
@@ -326,6 +340,15 @@ class Node:
                 self._log.warn("classes are not readable: {error}", error=error)
             self._classes = [line.strip() for line in self._classes if line.strip()]
         return self.facts.refresh()
+
+    def _may(self, caller_id: str) -> list[str]:
+        """Return the actions of the backplane agent that a caller may call."""
+        role = self._authorization.role_of(caller_id)
+        return sorted(
+            name
+            for name, each in self.backplane.actions().items()
+            if self._authorization.decide("backplane", each, caller_id, role).allowed
+        )
 
     def _count_event(self) -> None:
         self.admission.counters.events += 1

@@ -6,7 +6,20 @@ from typing import Final
 
 from backplane.choria.ddl import Aggregate, Output
 
-__all__ = ["DUMP", "INFO", "LEVEL", "PAUSED", "output", "summary"]
+__all__ = [
+    "AMEND",
+    "CHANGE",
+    "CHANGES",
+    "DUMP",
+    "END",
+    "INFO",
+    "LEVEL",
+    "LOGGERS",
+    "PAUSED",
+    "STALLS",
+    "output",
+    "summary",
+]
 
 
 def output(name: str, display_as: str, type_: str, description: str | None = None) -> Output:
@@ -53,6 +66,47 @@ INFO: Final = (
     output("health_state", "Health State", "string", "ok, failed, unknown or stale"),
     output("health_age", "Health Age", "float", "Seconds since the health was checked"),
     output("secure", "Secure", "boolean", "Are callers verified"),
+    output("state", "State", "string", "running, draining, paused or stopping"),
+    output("in_flight", "In Flight", "integer", "How much work is under way, if it says"),
+    output("breakers", "Breakers", "Hash", "Its breakers by name: closed or open"),
+    output("changes", "Changes", "Array", "What is changed from normal, by whom, until when"),
+)
+
+_TARGET: Final = output("target", "Target", "string", "What was changed")
+_ID: Final = output("change", "Change", "string", "Id of the change")
+_UNTIL: Final = output("until", "Until", "float", "Unix time at which it is taken back, or null")
+
+CHANGE: Final = (
+    _TARGET,
+    output("value", "Value", "string", "What it is now"),
+    output("before", "Before", "string", "What it was"),
+    _ID,
+    _UNTIL,
+    output("in_flight", "In Flight", "integer", "How much work is under way, if it says"),
+)
+
+END: Final = (
+    output("ended", "Ended", "Array", "Changes that were taken back"),
+    output("refused", "Refused", "Array", "Changes that were not, and why"),
+    output("nothing", "Nothing", "boolean", "If there was nothing to take back"),
+)
+
+AMEND: Final = (_TARGET, _ID, _UNTIL)
+
+CHANGES: Final = (
+    output("state", "State", "string", "running, draining, paused or stopping"),
+    output("in_flight", "In Flight", "integer", "How much work is under way, if it says"),
+    output("targets", "Targets", "Hash", "What can be changed, and what it is now"),
+    output("live", "Live", "Array", "What is changed from normal, by whom, until when"),
+    output("history", "History", "Array", "What was done, oldest first"),
+    output("may", "May", "Array", "Actions that the caller may call"),
+    output("breakers", "Breakers", "Hash", "Its breakers by name: closed or open"),
+    output("loggers", "Loggers", "boolean", "If single loggers have levels"),
+)
+
+LOGGERS: Final = (
+    output("loggers", "Loggers", "Hash", "By name, its own level and the one in force"),
+    output("truncated", "Truncated", "boolean", "If some were left out"),
 )
 
 DUMP: Final = (
@@ -65,5 +119,14 @@ DUMP: Final = (
     output("writers", "Writers", "Array", "What the reactor writes to"),
     output("writer_count", "Writer Count", "integer", "How many of these"),
     output("thread_pool", "Thread Pool", "Hash", "The reactor's thread pool"),
+    output("deferreds", "Deferreds", "Array", "What waits for Deferreds that have not fired"),
+    output("deferred_count", "Deferred Count", "integer", "How many of these"),
+    output("tasks", "Tasks", "Array", "Tasks of asyncio that have not ended"),
+    output("task_count", "Task Count", "integer", "How many of these"),
     output("truncated", "Truncated", "boolean", "If some of it was left out"),
+)
+
+STALLS: Final = (
+    output("stalls", "Stalls", "Array", "Places in which the reactor was stuck"),
+    output("watching", "Watching", "boolean", "If somebody looks whether it is stuck"),
 )

@@ -9,9 +9,12 @@ from twisted.application.service import IService
 
 from backplane.errors import StateError
 from backplane.interfaces import (
+    IDrainable,
     IHealthCheckable,
     IInfoSource,
+    ILoggerLevels,
     ILogLevelSetable,
+    INamedBreakers,
     IPausable,
     IStopable,
 )
@@ -26,6 +29,9 @@ INTERFACES: Final[Mapping[str, Any]] = {
     "health": IHealthCheckable,
     "stopable": IStopable,
     "log_level": ILogLevelSetable,
+    "breakers": INamedBreakers,
+    "drainable": IDrainable,
+    "loggers": ILoggerLevels,
 }
 """By field of :class:`~backplane.node.backplane.Provided`."""
 
@@ -80,13 +86,23 @@ class Provision:
     def add_as(self, name: str, provided: object, calls: CallMode) -> None:
         """Take ``provided`` for one interface, of which it need only have the methods.
 
-        :raises StateError: when the interface is there already.
+        It is taken for what that interface extends as well, and for what extends it if
+        ``provided`` says that it provides that.
+
+        :raises StateError: when somebody else was taken for one of them already.
         :raises TypeError: when a method is missing.
         :raises ValueError: for an unknown mode of ``calls``.
         """
         _check_calls(calls)
-        self._check(name, provided)
-        self.interfaces[name] = (provided, calls)
+        names = [
+            each
+            for each in _relatives(name, provided)
+            if each not in self.interfaces or self.interfaces[each][0] is not provided
+        ]
+        for each in names:
+            self._check(each, provided)
+        for each in names:
+            self.interfaces[each] = (provided, calls)
 
     def _check(self, name: str, provided: object) -> None:
         face = INTERFACES[name]
@@ -98,6 +114,16 @@ class Provision:
                     f"{type(provided).__name__} has no method {method}(), "
                     f"which {face.__name__} asks for"
                 )
+
+
+def _relatives(name: str, provided: object) -> list[str]:
+    """Return an interface with those that come with it, by field."""
+    face = INTERFACES[name]
+    return [
+        each
+        for each, other in INTERFACES.items()
+        if face.isOrExtends(other) or (other.extends(face) and other.providedBy(provided))
+    ]
 
 
 def _check_calls(calls: str) -> None:

@@ -1,8 +1,8 @@
-"""The replay memory of a node, kept in its state file if it has one."""
+"""What a node keeps in its state file: the replay memory, and the ledger of changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from backplane.node.statefile import Record, StateFile
@@ -12,9 +12,13 @@ __all__ = ["Remembering"]
 
 SEEN: Final = "seen"
 FORGOTTEN: Final = "forgotten_until"
+LEDGER: Final = "ledger"
 
 SPARE: Final = 10_000
 """Lines of what is over that a state file may have before it is made anew."""
+
+SPARE_LEDGER: Final = 4 * 1024 * 1024
+"""Likewise characters of the ledger, of which a line may be long."""
 
 
 class Remembering:
@@ -25,6 +29,7 @@ class Remembering:
     :param report: told what an administrator must know.
     :ivar memory: the memory.
     :ivar complete: whether it has all that earlier processes acted upon.
+    :ivar ledger: what earlier processes have kept of the ledger, oldest first.
     """
 
     def __init__(
@@ -40,6 +45,9 @@ class Remembering:
         self._usable = True  # what is written goes into the file
         self._absent = False  # there is no file that the next process would believe
         self._most = 0
+        self._written = 0  # characters of the ledger since the file was made anew
+        self.ledger = [record[LEDGER] for record in records if LEDGER in record]
+        self._whole: Callable[[], Iterable[Any]] = lambda: self.ledger
         self.complete = state.continues
         for record in records:
             if SEEN in record and not self._restore(record[SEEN]):
@@ -50,6 +58,28 @@ class Remembering:
                 self.memory.forget_until(min(forgotten, now))
         self.memory.expire(now)
         self._rewrite()
+
+    def hold(self, whole: Callable[[], Iterable[Any]]) -> None:
+        """Say what all of the ledger is: that replaces :attr:`ledger` in a file made anew."""
+        kept, self.ledger = self.ledger, []
+        self._whole = whole
+        if kept and self._usable:
+            self._rewrite()
+
+    def keep(self, part: Any) -> bool:
+        """Write down a part of the ledger; say whether the next process will know of it."""
+        if not self._usable or not self._state.is_open:
+            return False
+        record = {LEDGER: part}
+        try:
+            self._state.append(record)
+        except OSError as error:
+            self._give_up(error)
+            return False
+        self._written += len(repr(part))
+        if self._state.lines > self._most or self._written > SPARE_LEDGER:
+            self._rewrite()
+        return self._usable
 
     def _restore(self, seen: Any) -> bool:
         try:
@@ -64,6 +94,8 @@ class Remembering:
             yield {FORGOTTEN: forgotten}
         for digest, caller, until in self.memory.entries():
             yield {SEEN: [digest.hex(), until, caller]}
+        for part in self._whole():
+            yield {LEDGER: part}
 
     def _keep(self, digest: bytes, caller_id: str, valid_until: float) -> bool:
         """Write down what is about to be acted upon; say whether a repeat will be known."""
@@ -82,6 +114,7 @@ class Remembering:
         try:
             self._state.rewrite(self._records())
             self._most = 2 * self._state.lines + SPARE
+            self._written = 0
         except OSError as error:
             self._give_up(error)
 

@@ -82,12 +82,17 @@ class StateFile:
         self.lines = len(records)
         return records
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this process may write to it."""
+        return self._file is not None and os.getpid() == self._owner
+
     def append(self, record: Record) -> None:
         """Write one record.
 
         :raises OSError: when it is not in the file.
         """
-        if self._file is None or os.getpid() != self._owner:
+        if self._file is None or not self.is_open:
             raise OSError("it is not open in this process")
         line = _line(record)
         written = os.write(self._file, line)

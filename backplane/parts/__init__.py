@@ -2,8 +2,19 @@
 
 from backplane.parts.application import Application
 from backplane.parts.breaker import Breaker, Paused
+from backplane.parts.breakers import Breakers
 from backplane.parts.health import HealthChecks
 from backplane.parts.inflight import InFlight
 from backplane.parts.levels import LogLevels
+from backplane.parts.work import Work
 
-__all__ = ["Application", "Breaker", "HealthChecks", "InFlight", "LogLevels", "Paused"]
+__all__ = [
+    "Application",
+    "Breaker",
+    "Breakers",
+    "HealthChecks",
+    "InFlight",
+    "LogLevels",
+    "Paused",
+    "Work",
+]

@@ -43,6 +43,13 @@ class InFlight:
         """How much is under way."""
         return self._count.value
 
+    def __call__(self) -> int:
+        """Return :attr:`count`, so that this stands for ``in_flight()``.
+
+        See :class:`~backplane.interfaces.IDrainable`.
+        """
+        return self.count
+
     @property
     def idle(self) -> bool:
         """Whether nothing is under way."""

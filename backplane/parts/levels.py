@@ -4,108 +4,45 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
-import attrs
-from twisted.logger import LogLevel as TwistedLevel
 from twisted.logger import LogLevelFilterPredicate
 from zope.interface import implementer
 
-from backplane.interfaces import ILogLevelSetable, LogLevel
+from backplane.interfaces import ILoggerLevels, LogLevel
+from backplane.parts.dials import (
+    ROOT,
+    Changed,
+    Dial,
+    Found,
+    Leveled,
+    OfHandler,
+    OfLogger,
+    OfNamespace,
+    handlers_of,
+    loggers_of,
+    merged,
+    namespaces_of,
+)
 
 __all__ = ["LogLevels"]
 
-_STANDARD: Final = {
-    LogLevel.DEBUG: logging.DEBUG,
-    LogLevel.INFO: logging.INFO,
-    LogLevel.WARN: logging.WARNING,
-    LogLevel.CRITICAL: logging.CRITICAL,
-}
+MAX_NAME: Final = 200
+"""Letters of a logger's name; a logger that is named is kept by ``logging`` for ever."""
 
-_TWISTED: Final[dict[LogLevel, Any]] = {
-    LogLevel.DEBUG: TwistedLevel.debug,
-    LogLevel.INFO: TwistedLevel.info,
-    LogLevel.WARN: TwistedLevel.warn,
-    LogLevel.CRITICAL: TwistedLevel.critical,
-}
+_WHOLE: Final = ""
+# The change of all loggers together; those of single ones have their names.
 
 
-class _Dial(Protocol):
-    """Something that has a level, in its own terms."""
-
-    def read(self) -> Any:
-        """Return what it is set to."""
-
-    def write(self, value: Any) -> None:
-        """Set it."""
-
-    def wanted(self, level: LogLevel, base: Any) -> Any:
-        """Return what it has to be set to; ``base`` is what the program had set."""
-
-
-@attrs.frozen
-class _OfLogger:
-    logger: logging.Logger
-
-    def read(self) -> int:
-        return self.logger.level
-
-    def write(self, value: int) -> None:
-        self.logger.setLevel(value)
-
-    def wanted(self, level: LogLevel, base: int) -> int:
-        return _STANDARD[level]
-
-    def level(self) -> LogLevel:
-        return _nearest(self.logger.getEffectiveLevel(), _STANDARD)
-
-
-@attrs.frozen
-class _OfHandler:
-    handler: logging.Handler
-
-    def read(self) -> int:
-        return self.handler.level
-
-    def write(self, value: int) -> None:
-        self.handler.setLevel(value)
-
-    def wanted(self, level: LogLevel, base: int) -> int:
-        return min(_STANDARD[level], base)
-
-
-@attrs.frozen
-class _OfPredicate:
-    """The level of namespaces that have none of their own."""
-
-    predicate: LogLevelFilterPredicate
-
-    def read(self) -> Any:
-        return self.predicate.logLevelForNamespace("")
-
-    def write(self, value: Any) -> None:
-        self.predicate.setLogLevelForNamespace("", value)
-
-    def wanted(self, level: LogLevel, base: Any) -> Any:
-        return _TWISTED[level]
-
-    def level(self) -> LogLevel:
-        return _nearest(self.read(), _TWISTED)
-
-
-@attrs.frozen
-class _Change:
-    base: Any
-    ours: Any
-
-
-@implementer(ILogLevelSetable)
+@implementer(ILoggerLevels)
 class LogLevels:
-    """The level of some loggers, all of which are set together.
+    """The level of some loggers, all of which are set together, and of any logger by itself.
 
     What the program itself sets afterwards is the program's: it is not put back to what was
-    before. Levels of other loggers, such as children with a level of their own, are left alone.
+    before. Setting all of them leaves other loggers alone, such as children with a level of
+    their own. Where a logger is one of these and was set by itself as well, what was
+    set last decides, and what was set before is in force again when that is put back.
 
     Every method may be called in any thread.
 
@@ -124,7 +61,8 @@ class LogLevels:
     ) -> None:
         self._of = [_dial(each) for each in loggers or ("",)]
         self._handlers = handlers
-        self._changes: dict[_Dial, _Change] = {}
+        self._changes: dict[Leveled, Changed] = {}
+        self._handled: dict[OfHandler, Changed] = {}
         self._lock = threading.Lock()
 
     def set_log_level(self, level: LogLevel) -> None:
@@ -134,17 +72,9 @@ class LogLevels:
         """
         level = LogLevel(level)
         with self._lock:
-            back = True  # all loggers, which come first, are as the program had them
-            for dial in self._dials():
-                present = dial.read()
-                change = self._changes.get(dial)
-                base = change.base if change and present == change.ours else present
-                ours = dial.wanted(level, base)
-                if isinstance(dial, _OfHandler) and back:
-                    ours = base
-                back = back and ours == base
-                dial.write(ours)
-                self._changes[dial] = _Change(base, ours)
+            for dial in self._of:
+                self._put(dial, _WHOLE, level)
+            self._open_handlers()
 
     def get_log_level(self) -> LogLevel:
         """See :class:`~backplane.interfaces.ILogLevelSetable`.
@@ -152,48 +82,135 @@ class LogLevels:
         :returns: the level in force; where the loggers differ, the one that logs most. A level
             between the four is the next less talkative one, so ``ERROR`` is ``CRITICAL``.
         """
-        return min(each.level() for each in self._of)
+        return min(each.found()[1] for each in self._of)
+
+    def restore_log_level(self) -> None:
+        """See :class:`~backplane.interfaces.ILoggerLevels`; twice does nothing."""
+        self._end(_WHOLE)
+
+    def loggers(self) -> dict[str, Found]:
+        """See :class:`~backplane.interfaces.ILoggerLevels`.
+
+        :returns: every logger that the program has made, and namespaces of Twisted's that have
+            a level in a predicate that was given here; both roots are ``root``.
+        """
+        return merged(self._found())
+
+    def set_logger_level(self, name: str, level: LogLevel | None) -> None:
+        """See :class:`~backplane.interfaces.ILoggerLevels`.
+
+        :param name: of a logger, which is made if there is none, or a namespace of Twisted's;
+            of both where there are both.
+        :raises ValueError: for what is no level, or no name.
+        """
+        if not isinstance(name, str) or not name or len(name) > MAX_NAME or not name.isprintable():
+            raise ValueError(f"{name!r} is no name of a logger")
+        if level is None:
+            self._end(name)
+            return
+        level = LogLevel(level)
+        with self._lock:
+            for dial in self._named(name):
+                self._put(dial, name, level)
+            self._open_handlers()
 
     @property
     def changed(self) -> bool:
         """Whether there is anything to put back."""
         with self._lock:
             return any(
-                dial.read() == change.ours != change.base for dial, change in self._changes.items()
+                change.active and dial.read() == change.value
+                for changes in (self._changes, self._handled)
+                for dial, change in _pairs(changes)
             )
 
     def restore(self) -> None:
         """Put everything back as it was before the first change; twice does nothing."""
         with self._lock:
-            for dial, change in self._changes.items():
-                if dial.read() == change.ours:
-                    dial.write(change.base)
+            for changes in (self._changes, self._handled):
+                for dial, change in _pairs(changes):
+                    if dial.read() == change.value:
+                        dial.write(change.base)
             self._changes.clear()
+            self._handled.clear()
 
-    def _dials(self) -> Iterator[_Dial]:
-        yield from self._of
-        if self._handlers:
-            for each in self._of:
-                if isinstance(each, _OfLogger):
-                    yield from map(_OfHandler, _handlers(each.logger))
+    def _put(self, dial: Leveled, name: str, level: LogLevel) -> None:
+        change = _kept(self._changes, dial)
+        change.put(name, dial.wanted(level))
+        dial.write(change.value)
+        self._changes[dial] = change
+
+    def _end(self, name: str) -> None:
+        """Take one change away wherever it is."""
+        with self._lock:
+            for dial, change in list(self._changes.items()):
+                if not change.has(name):
+                    continue
+                ours = dial.read() == change.value
+                if not change.take(name) or not ours:
+                    del self._changes[dial]
+                if ours:
+                    dial.write(change.value)
+            self._open_handlers()
+
+    def _open_handlers(self) -> None:
+        """Set each handler to the lowest level that is needed, and no higher than it was."""
+        needed: dict[OfHandler, int] = {}
+        for logger, level in self._demands() if self._handlers else ():
+            for handler in map(OfHandler, handlers_of(logger)):
+                needed[handler] = min(level, needed.get(handler, level))
+        for handler in {**self._handled, **needed}:
+            change = _kept(self._handled, handler)
+            level = min(change.base, needed.get(handler, change.base))
+            change.put(_WHOLE, level)
+            handler.write(level)
+            self._handled[handler] = change
+            if handler not in needed:
+                del self._handled[handler]
+
+    def _demands(self) -> Iterator[tuple[logging.Logger, int]]:
+        """Return loggers, and the level from which on their handlers have to write."""
+        whole = any(change.active for change in self._changes.values() if change.has(_WHOLE))
+        for dial, change in self._changes.items():
+            if isinstance(dial, OfLogger) and (change.active or (whole and change.has(_WHOLE))):
+                yield dial.logger, change.value
+
+    def _families(self) -> tuple[list[logging.Logger], list[LogLevelFilterPredicate]]:
+        """Return a logger of each tree of loggers, and the predicates."""
+        loggers = {
+            id(each.logger.manager): each.logger for each in self._of if isinstance(each, OfLogger)
+        }
+        predicates = [each.predicate for each in self._of if isinstance(each, OfNamespace)]
+        return list(loggers.values()), predicates
+
+    def _found(self) -> Iterator[tuple[str, Leveled]]:
+        loggers, predicates = self._families()
+        for logger in loggers:
+            yield from loggers_of(logger)
+        for predicate in predicates:
+            yield from namespaces_of(predicate)
+
+    def _named(self, name: str) -> Iterator[Leveled]:
+        loggers, predicates = self._families()
+        for logger in loggers:
+            manager = logger.manager
+            yield OfLogger(manager.root if name == ROOT else manager.getLogger(name))
+        for predicate in predicates:
+            yield OfNamespace(predicate, "" if name == ROOT else name)
 
 
-def _dial(of: str | logging.Logger | LogLevelFilterPredicate) -> _OfLogger | _OfPredicate:
+def _dial(of: str | logging.Logger | LogLevelFilterPredicate) -> OfLogger | OfNamespace:
     if isinstance(of, LogLevelFilterPredicate):
-        return _OfPredicate(of)
-    return _OfLogger(logging.getLogger(of) if isinstance(of, str) else of)
+        return OfNamespace(of)
+    return OfLogger(logging.getLogger(of) if isinstance(of, str) else of)
 
 
-def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
-    """Return what a logger writes through: its own handlers, and those it hands on to."""
-    at: logging.Logger | None = logger
-    while at is not None:
-        yield from at.handlers
-        at = at.parent if at.propagate else None
+def _kept(changes: Mapping[Any, Changed], dial: Dial) -> Changed:
+    """Return what we know of a dial; if the program has set it meanwhile, that is the base."""
+    present = dial.read()
+    change = changes.get(dial)
+    return change if change is not None and change.value == present else Changed(present)
 
 
-def _nearest(value: Any, levels: dict[LogLevel, Any]) -> LogLevel:
-    for level, limit in levels.items():
-        if value <= limit:
-            return level
-    return LogLevel.CRITICAL
+def _pairs(changes: Mapping[Any, Changed]) -> Iterable[tuple[Dial, Changed]]:
+    return changes.items()

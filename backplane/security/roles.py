@@ -62,6 +62,8 @@ ACTION_ROLES: Final[Mapping[str, Mapping[str, Role]]] = MappingProxyType(
                 "stalls": Role.FULL,
                 "change": Role.FULL,
                 "end": Role.FULL,
+                "amend": Role.FULL,
+                "loggers": Role.FULL,
             }
         ),
         "rpcutil": MappingProxyType(

@@ -154,3 +154,42 @@ class Caller:
     def shutdown(self, **how: Any) -> Result:
         """Stop it, some seconds later: see :meth:`backplane.testing.Harness.advance`."""
         return self.ask("shutdown", **how)
+
+    def change(
+        self,
+        target: str,
+        to: str,
+        *,
+        seconds: int | None = None,
+        why: str | None = None,
+        expect: str | None = None,
+        **how: Any,
+    ) -> Result:
+        """Change a target, such as ``breaker:payments`` to ``open``.
+
+        :param seconds: after which it is taken back; for ever by default.
+        :param expect: the id of the change, or the value, that has to be there.
+        """
+        data = {"target": target, "to": to, "for": seconds, "why": why, "expect": expect}
+        return self.ask("change", _given(data), **how)
+
+    def end(
+        self,
+        *,
+        change: str | None = None,
+        run: str | None = None,
+        target: str | None = None,
+        why: str | None = None,
+        **how: Any,
+    ) -> Result:
+        """Take back a change, what one run has changed, or the newest change of a target."""
+        data = {"change": change, "run": run, "target": target, "why": why}
+        return self.ask("end", _given(data), **how)
+
+    def changes(self, last: int | None = None, **how: Any) -> Result:
+        """Ask what is changed, and what has been: the ``last`` entries of its history."""
+        return self.ask("changes", _given({"last": last}), **how)
+
+
+def _given(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if value is not None}

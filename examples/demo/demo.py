@@ -1,11 +1,14 @@
 """The demo application: does some work unless it is paused, and publishes data.
 
-``twistd -n --pidfile= backplane -c app.yaml`` runs it.
+``twistd -n --pidfile= backplane -c app.yaml`` runs it. Its work has two parts, ``payments`` and
+``search``, and each has a breaker of its own. With ``job: 10`` in the file each payment takes
+ten seconds, and is in flight as long.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from typing import Any
@@ -16,13 +19,17 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from backplane import DataItem, LogLevel, Management, interfaces
+from backplane.parts import Breaker, Breakers, InFlight, LogLevels
+
+PARTS = ("payments", "search")
 
 
 @implementer(
-    interfaces.IPausable,
+    interfaces.IDrainable,
+    interfaces.INamedBreakers,
     interfaces.IHealthCheckable,
     interfaces.IStopable,
-    interfaces.ILogLevelSetable,
+    interfaces.ILoggerLevels,
     interfaces.IInfoSource,
 )
 class App(Service):
@@ -34,10 +41,13 @@ class App(Service):
         self.name = config["management"]["name"]
         self.config = config
         self.interval = config.get("interval", 1)
+        self.job = config.get("job", 0)
         self.management = management
         self.configured = True
-        self._paused = False
-        self._level = LogLevel.INFO
+        self._breaker = Breaker()
+        self._breakers = Breakers(*PARTS)
+        self._jobs = InFlight()
+        self._levels = LogLevels("demo")
         self._work = task.LoopingCall(self.work)
 
     def startService(self) -> None:
@@ -50,27 +60,48 @@ class App(Service):
         super().stopService()
 
     def work(self) -> None:
-        if self._paused:
+        if self._breaker.paused():
             print(f"{self.name}: skipping work while paused", flush=True)
             return
-        print(f"{self.name}: doing work", flush=True)
+        parts = [name for name in PARTS if not self._breakers[name].paused()]
+        print(f"{self.name}: doing work: {', '.join(parts) or 'none'}", flush=True)
+        for name in parts:
+            logging.getLogger(f"demo.{name}").debug("%s at work", name)
+        if "payments" in parts and self.job:
+            self.pay()
         reading = json.dumps({"app": self.name, "pid": os.getpid(), "time": time.time()})
         published = self.management.publish(DataItem(reading, destination="myapp.data"))
         published.addErrback(lambda failure: self.log.warn("not published: {f.value}", f=failure))
 
-    # IPausable
+    def pay(self) -> None:
+        """Begin a payment, which is in flight until it is done."""
+        self._jobs.begin()
+        reactor.callLater(self.job, self._jobs.end)
+
+    # IDrainable, which is an IPausable, too
 
     def pause(self) -> None:
-        self._paused = True
+        self._breaker.pause()
 
     def resume(self) -> None:
-        self._paused = False
+        self._breaker.resume()
 
     def flip(self) -> None:
-        self._paused = not self._paused
+        self._breaker.flip()
 
     def paused(self) -> bool:
-        return self._paused
+        return self._breaker.paused()
+
+    def drain(self) -> None:
+        self._breaker.pause()
+
+    def in_flight(self) -> int:
+        return self._jobs.count
+
+    # INamedBreakers
+
+    def breakers(self) -> dict[str, Any]:
+        return self._breakers.breakers()
 
     # IHealthCheckable
 
@@ -82,13 +113,22 @@ class App(Service):
     def shutdown(self) -> None:
         reactor.stop()
 
-    # ILogLevelSetable
+    # ILoggerLevels, which is an ILogLevelSetable, too
 
     def set_log_level(self, level: LogLevel) -> None:
-        self._level = level
+        self._levels.set_log_level(level)
 
     def get_log_level(self) -> LogLevel:
-        return self._level
+        return self._levels.get_log_level()
+
+    def restore_log_level(self) -> None:
+        self._levels.restore_log_level()
+
+    def loggers(self) -> dict[str, tuple[LogLevel | None, LogLevel]]:
+        return self._levels.loggers()
+
+    def set_logger_level(self, name: str, level: LogLevel | None) -> None:
+        self._levels.set_logger_level(name, level)
 
     # IInfoSource
 
@@ -101,4 +141,6 @@ class App(Service):
 
 def make(config: dict[str, Any], management: Management) -> App:
     """What ``app: demo:make`` names: called with the whole file and the management."""
+    logging.basicConfig(format="%(name)s %(levelname)s %(message)s")
+    logging.getLogger("demo").setLevel(logging.INFO)
     return App(config, management)

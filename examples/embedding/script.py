@@ -32,8 +32,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with start_in_thread(config, shop) as management:
         while True:
-            shop.breaker.wait()  # while operators have paused it
-            facts["orders"] += 1
-            log.debug("order %d", facts["orders"])
-            management.put(DataItem(f"order {facts['orders']}"))
-            time.sleep(0.05)
+            with shop.work():  # waits while operators have paused it
+                facts["orders"] += 1
+                log.debug("order %d", facts["orders"])
+                management.put(DataItem(f"order {facts['orders']}"))
+                time.sleep(0.05)

@@ -170,6 +170,7 @@ class Good(Files):
             "stop_timeout": 0,
             "reply_to": ["acme.replies.>"],
             "ping_interval": 20,
+            "loglevel_lease": "1h30m",
             "auth": {"insecure": False, "full": ["a"], "read_only": [], "hidden": True},
         }
         expected = ServiceConfig(
@@ -187,6 +188,7 @@ class Good(Files):
             stop_timeout=0,
             reply_to=("acme.replies.>",),
             ping_interval=20,
+            loglevel_lease=5400.0,
             auth=AuthConfig(full=("a",), hidden=True),
         )
         text = json.dumps({"management": values}, indent="\t")
@@ -196,6 +198,15 @@ class Good(Files):
         self.assertEqual(self.config("management:\n" + lines), expected)
         path = f"{self.folder}/app.yaml"
         self.assertEqual(parse(values, path=path, env={}, hostname="h", pid=1), expected)
+
+    def test_lease(self) -> None:
+        """Seconds or a duration, of at least one second."""
+        base = "management: {name: app, brokers: [b], loglevel_lease: %s}\n"
+        for given, seconds in (("90", 90.0), ('"90"', 90.0), ("1.5", 1.5), ("2m", 120.0)):
+            self.assertEqual(self.config(base % given).loglevel_lease, seconds)
+        for given in ("0", "-1", "soon", "[]", "true", '""', "1ms", ".nan", ".inf"):
+            error = self.assertRaises(ConfigError, self.config, base % given)
+            self.assertIn("or a duration such as 1h", str(error), given)
 
     def test_byte_order_mark_and_line_ends(self) -> None:
         """BOM, CRLF and blanks just work."""

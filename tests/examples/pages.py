@@ -133,21 +133,28 @@ def steps(block: Block) -> Iterator[Step]:
 
 _VARIABLE: Final = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:?\d\d|Z)"), "TIME"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
     (re.compile(r"\b\d+ms\b"), "Nms"),
+    (re.compile(r"\b\d+[dhm]( \d+[hms])?\b"), "SPAN"),
     (re.compile(r"\b\d+(\.\d+)?s\b"), "Ns"),
     (re.compile(r"(?<![\d.])\d+\.\d+\.\d+(?![\d.])"), "VERSION"),
-    (re.compile(r"\b[0-9a-f]{32}\b"), "ID"),
+    (re.compile(r"\b([0-9a-f]{32}|[0-9a-f]{8})\b"), "ID"),
     (re.compile(r"(?<=_seconds\": )[\d.e-]+|(?<=\"seconds\": )[\d.e-]+"), "SECONDS"),
     (re.compile(r"choria=[\w.-]+"), "CALLER"),
 )
 """What differs from one run to the next, and what stands for it."""
 
 
+_RUN: Final = re.compile(r"^Run ([0-9a-f]{8});", re.MULTILINE)
+
+
 def lines(text: str) -> list[str]:
     """Return the lines of an output without what differs between runs."""
     for pattern, word in _VARIABLE:
         text = pattern.sub(word, text)
-    return [line.rstrip() for line in text.strip("\n").split("\n")]
+    found = (line.rstrip() for line in text.strip("\n").split("\n"))
+    # Columns are as wide as what differs is long.
+    return [re.sub(r"(?<=\S) {2,}", "  ", line) for line in found]
 
 
 def agree(shown: list[str], seen: list[str]) -> bool:
@@ -167,6 +174,7 @@ class Terminal:
         self._server: NatsServer | None = None
         self._services: list[tuple[subprocess.Popen[bytes], Path]] = []
         self._code = 0
+        self._runs: dict[str, str] = {}  # ids of runs: shown, seen
 
     def _here(self, text: str) -> str:
         return text if self._server is None else text.replace(BROKER, self._server.url[7:])
@@ -185,6 +193,8 @@ class Terminal:
 
     def run(self, step: Step) -> str:
         """Do one step; return what is wrong with it, or nothing."""
+        for shown, seen in self._runs.items():
+            step.command = step.command.replace(shown, seen)
         words = step.command.split()
         if words[0] == "nats-server":
             return ""
@@ -211,6 +221,8 @@ class Terminal:
         if self._server is not None:
             seen = seen.replace(self._server.url[7:], BROKER)
         seen = seen.replace(str(self.folder) + os.sep, "")
+        runs = (_RUN.findall(text) for text in ("\n".join(step.shown), seen))
+        self._runs.update(zip(*runs, strict=False))
         shown, found = lines("\n".join(step.shown)), lines(seen)
         if more:
             # Of a service's log the page shows what matters.
@@ -247,6 +259,7 @@ class Terminal:
         environ = {
             **os.environ,
             "HOME": str(self.folder),
+            "XDG_STATE_HOME": str(self.folder / ".state"),
             "USER": "operator",
             "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": str(ROOT),
@@ -254,7 +267,7 @@ class Terminal:
             # Two twistds of one folder would want the same file.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        for name in ("NO_COLOR", "BROKER", "HOSTNAME"):
+        for name in ("NO_COLOR", "BROKER", "HOSTNAME", "BACKPLANE_CONFIG"):
             environ.pop(name, None)
         return environ
 

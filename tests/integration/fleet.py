@@ -66,6 +66,7 @@ class Fleet:
         self.server.start()
         self.server.wait_ready()
         self.services: list[Service] = []
+        self.state = {"XDG_STATE_HOME": str(self.folder / "state")}
         self.client_cfg = self.folder / "client.cfg"
         self.client_cfg.write_text(
             f"loglevel = warning\nplugin.choria.middleware_hosts = 127.0.0.1:{self.server.port}\n"
@@ -110,7 +111,7 @@ class Fleet:
                 cwd=folder or self.folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=_environment(),
+                env=environment(),
             )
         service = Service(process, log)
         self.services.append(service)
@@ -118,7 +119,8 @@ class Fleet:
 
     def cli(self, *args: str, **environ: str) -> Ran:
         """Run the command line with ``--insecure`` and the configuration of this broker."""
-        return run_cli("--insecure", "--config", str(self.client_cfg), *args, **environ)
+        given = {**self.state, **environ}
+        return run_cli("--insecure", "--config", str(self.client_cfg), *args, **given)
 
     def close(self) -> None:
         for service in self.services:
@@ -140,7 +142,7 @@ def run_cli(*args: str, **environ: str) -> Ran:
     done = subprocess.run(
         [sys.executable, "-m", "backplane.cli.main", *args],
         capture_output=True,
-        env={**_environment(), **environ},
+        env={**environment(), **environ},
         timeout=60,
         cwd=ROOT,
         check=False,
@@ -157,7 +159,7 @@ def _twistd() -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     environ = {**os.environ, "USER": "tester", "PYTHONPATH": str(ROOT)}
     environ.pop("NO_COLOR", None)
     return environ

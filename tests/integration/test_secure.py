@@ -57,7 +57,8 @@ class SecureTests(TestCase):
             f"plugin.security.file.key = {PKI / f'{caller}.key'}\n",
         )
         name = caller.rpartition("/")[2]
-        return run_cli("--config", str(config), *args, MCOLLECTIVE_CERTNAME=name)
+        environ = {**self.fleet.state, "MCOLLECTIVE_CERTNAME": name}
+        return run_cli("--config", str(config), *args, **environ)
 
     def test_roles(self) -> None:
         """Full, read-only, none; a certificate with an intermediate; each is written down."""

@@ -23,7 +23,9 @@ from backplane.testing import Harness, RecordingApplication
 from tests.node.managed import AgentCase
 from tests.node.messages import seconds_of
 
-ALWAYS = {"ping", "info", "threaddump"}
+ALWAYS = {"ping", "info", "threaddump", "changes", "stalls"}
+CHANGING = {"change", "end", "amend"}
+CHANGEABLE = {IPausable, IStopable, ILogLevelSetable}
 NEEDS: dict[str, Any] = {
     "pause": IPausable,
     "resume": IPausable,
@@ -49,6 +51,10 @@ GO_INFO = {
     "facts_feature",
     "loglevel_feature",
 }
+OUR_INFO = {
+    *("health_state", "health_age", "secure"),
+    *("state", "in_flight", "breakers", "changes"),
+}
 
 
 class PresenceOfActionsTests(AgentCase):
@@ -65,6 +71,7 @@ class PresenceOfActionsTests(AgentCase):
             management.provide(Partial())
         harness.start(management)
         there = {*ALWAYS, *(name for name, need in NEEDS.items() if need in faces)}
+        there |= CHANGING if CHANGEABLE & set(faces) else set()
         for name in (*ALWAYS, *NEEDS):
             if name == "shutdown" and name in there:
                 continue
@@ -95,13 +102,15 @@ class PresenceOfActionsTests(AgentCase):
             self.check(face)
 
     def test_none_and_all(self) -> None:
-        """With nothing provided there are ``ping``, ``info`` and ``threaddump``; else all."""
+        """With nothing provided there is what looks at the service; else all."""
         self.check()
         self.check(IPausable, IStopable, IHealthCheckable, ILogLevelSetable, IInfoSource)
 
     def test_declared(self) -> None:
         """These are all the actions that there are."""
-        self.assertEqual(set(BackplaneAgent.declared()), ALWAYS | set(NEEDS))
+        self.assertEqual(
+            set(BackplaneAgent.declared()), ALWAYS | CHANGING | set(NEEDS) | {"loggers"}
+        )
 
 
 class InfoTests(AgentCase):
@@ -113,10 +122,10 @@ class InfoTests(AgentCase):
         self.assertEqual(self.data("ping"), {"version": __version__})
 
     def test_info(self) -> None:
-        """Go's eleven keys with Go's meanings, and the two of ours."""
+        """Go's eleven keys with Go's meanings, and ours."""
         self.manage(self.app)
         info = self.data("info")
-        self.assertEqual(set(info), GO_INFO | {"health_state", "health_age", "secure"})
+        self.assertEqual(set(info), GO_INFO | OUR_INFO)
         self.assertEqual(
             info,
             {
@@ -134,6 +143,10 @@ class InfoTests(AgentCase):
                 "health_state": "ok",
                 "health_age": 0.0,
                 "secure": False,
+                "state": "running",
+                "in_flight": 0,
+                "breakers": {},
+                "changes": [],
             },
         )
 
@@ -141,7 +154,7 @@ class InfoTests(AgentCase):
         """Without any interface the keys are there all the same."""
         self.manage()
         info = self.data("info")
-        self.assertEqual(set(info), GO_INFO | {"health_state", "health_age", "secure"})
+        self.assertEqual(set(info), GO_INFO | OUR_INFO)
         self.assertEqual(
             {key: info[key] for key in ("version", "facts", "loglevel", "paused", "healthy")},
             {
@@ -153,6 +166,10 @@ class InfoTests(AgentCase):
             },
         )
         self.assertEqual((info["health_state"], info["health_age"]), ("unknown", None))
+        self.assertEqual(
+            [info[key] for key in ("state", "in_flight", "breakers", "changes")],
+            ["running", None, {}, []],
+        )
 
     def test_inputs_are_ignored(self) -> None:
         """No action takes inputs; whatever is sent is ignored, as Go does."""

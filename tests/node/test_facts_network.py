@@ -26,7 +26,8 @@ BACKPLANE_FACTS = {
     "backplane_healthcheckable": True,
     "backplane_loglevelsetable": True,
     "backplane_actions": (
-        "critlvl,debuglvl,flip,health,info,infolvl,pause,ping,resume,shutdown,threaddump,warnlvl"
+        "amend,change,changes,critlvl,debuglvl,end,flip,health,info,infolvl,loggers,pause,ping,"
+        "resume,shutdown,stalls,threaddump,warnlvl"
     ),
 }
 
@@ -95,7 +96,7 @@ class FactsOnTheNetworkTests(SynchronousTestCase):
                 **dict.fromkeys(BACKPLANE_FACTS, False),
                 "backplane_version": __version__,
                 "backplane_name": "backplane",
-                "backplane_actions": "info,ping,threaddump",
+                "backplane_actions": "changes,info,ping,stalls,threaddump",
             },
         )
         self.assertEqual(self.found("backplane_pausable=false"), 1)

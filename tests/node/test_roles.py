@@ -22,7 +22,7 @@ BUILT_IN: tuple[type[Agent], ...] = (
     DiscoveryAgent,
 )
 
-ANNOUNCED = {"backplane": {"changes", "change", "end", "stalls"}}
+ANNOUNCED: dict[str, set[str]] = {}
 """Rows of actions that are not there yet; a caller is told "Unknown action"."""
 
 

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from backplane import blocking, interfaces
 from backplane.node.invoking import CallMode, invoke
-from backplane.parts import Application, Breaker, HealthChecks, InFlight, LogLevels
+from backplane.parts import Application, Breaker, Breakers, HealthChecks, InFlight, LogLevels
 from backplane.testing import Harness
 from tests.parts.working import SAFETY, in_thread, joined
 
@@ -22,6 +22,9 @@ EVERY = (
     interfaces.IHealthCheckable,
     interfaces.ILogLevelSetable,
     interfaces.IInfoSource,
+    interfaces.IDrainable,
+    interfaces.INamedBreakers,
+    interfaces.ILoggerLevels,
 )
 
 
@@ -158,6 +161,62 @@ class FormTests(SynchronousTestCase):
         self.assertEqual(
             (app.breaker, app.health, app.levels, app.in_flight), (breaker, health, levels, flight)
         )
+
+    def test_drain(self) -> None:
+        """No work is taken any more, that under way goes on and is counted."""
+        app = Application()
+        with app.in_flight, app.in_flight:
+            app.drain()
+            self.assertTrue(app.paused())
+            self.assertFalse(app.breaker.closed)
+            self.assertEqual(app.in_flight(), 2)
+        self.assertEqual(app.in_flight(), 0)
+        app.resume()
+        self.assertFalse(app.paused())
+
+    def test_drain_of_subclasses(self) -> None:
+        """Who pauses in a way of his own drains in that way."""
+        stopped: list[str] = []
+
+        class Consumer(Application):
+            def pause(self) -> Any:
+                stopped.append("consuming")
+                return super().pause()
+
+        Consumer().drain()
+        self.assertEqual(stopped, ["consuming"])
+
+    def test_breakers(self) -> None:
+        """Names, or breakers that there are."""
+        breakers = Breakers("search")
+        self.assertIs(Application(breakers=breakers).breakers, breakers)
+        app = Application(breakers=(name for name in ("payments", "search")))
+        self.assertEqual(list(app.breakers()), ["payments", "search"])
+        self.assertEqual(Application().breakers(), {})
+        error = self.assertRaises(TypeError, Application, breakers="payments")
+        self.assertIn("one name", str(error))
+
+    def test_levels_of_subclasses(self) -> None:
+        """Levels that are set in a way of a subclass's own cannot be put back by ours."""
+
+        class Own(Application):
+            def set_log_level(self, level: interfaces.LogLevel) -> None:
+                """Elsewhere."""
+
+        self.assertTrue(interfaces.ILogLevelSetable.providedBy(Own()))
+        self.assertFalse(interfaces.ILoggerLevels.providedBy(Own()))
+
+    def test_loggers(self) -> None:
+        """The levels of single loggers are those of its part."""
+        logger = logging.getLogger("tests.parts.application.one")
+        app = Application(levels=LogLevels("tests.parts.application"))
+        app.set_log_level(interfaces.LogLevel.CRITICAL)
+        app.set_logger_level(logger.name, interfaces.LogLevel.DEBUG)
+        self.assertEqual(app.loggers()[logger.name], (interfaces.LogLevel.DEBUG,) * 2)
+        app.restore_log_level()
+        self.assertEqual((logger.level, logger.parent and logger.parent.level), (10, 0))
+        app.set_logger_level(logger.name, None)
+        self.assertEqual(logger.level, 0)
 
     def test_functions(self) -> None:
         """Functions that are given are called in the way that they are marked for."""

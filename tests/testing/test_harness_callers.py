@@ -49,6 +49,28 @@ class InsecureTests(CallersCase):
         )
         self.assertIn("pause", self.app.calls)
 
+    def test_changes(self) -> None:
+        """What is changed for a while, ended and told, for those who may."""
+        self.app = RecordingApplication(breakers=("payments", "search"))
+        harness = self.harness()
+        caller, payments = harness.as_full(), self.app.breakers()["payments"]
+        changed = caller.change("breaker:payments", "open", seconds=60, why="the bank is down")
+        self.assertEqual((changed.verdict, changed.rule), ("ok", "full"))
+        self.assertTrue(payments.paused())
+        (live,) = harness.as_read_only().changes().data["live"]
+        self.assertEqual(live["why"], "the bank is down")
+        self.assertTrue(harness.as_read_only().end(target="breaker:payments").denied)
+        again = caller.change("breaker:payments", "closed", expect="closed")
+        self.assertRegex(again.verdict, "^failed: ")
+        self.assertTrue(caller.end(change=live["id"], why="it is up").ok)
+        self.assertFalse(payments.paused())
+        self.assertTrue(caller.change("breaker:payments", "open", seconds=60).ok)
+        harness.advance(61)
+        self.assertFalse(payments.paused())
+        self.assertEqual(caller.changes(last=1).data["live"], [])
+        self.assertEqual(len(caller.changes(last=1).data["history"]), 1)
+        self.assertNotIn("pause", self.app.calls)
+
     def test_read_only(self) -> None:
         """Who may only look looks, and is denied the rest by his role."""
         caller = self.harness().as_read_only()

@@ -1,0 +1,105 @@
+"""What an operator's verb and its flags ask of services: an action and its inputs. Pure.
+
+The old actions take no inputs, and the service that does not know better would do something
+wider than was meant. So a verb without flags is the old action, and with flags the action
+``change``, which a service that does not know it refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+__all__ = ["LEVELS", "MAX_LEASE", "MAX_REASON", "Flags", "asked", "level_target", "wanted"]
+
+MAX_REASON: Final = 200
+"""Characters of a reason."""
+
+MAX_LEASE: Final = 90 * 24 * 3600
+"""Seconds of the longest lease."""
+
+LEVELS: Final = ("debug", "info", "warning", "critical")
+
+_APP: Final[Mapping[str, str]] = {"pause": "paused", "resume": "running"}
+_BREAKER: Final[Mapping[str, str]] = {"pause": "open", "resume": "closed"}
+_LEVEL: Final[Mapping[str, str]] = {
+    "debuglvl": "debug",
+    "infolvl": "info",
+    "warnlvl": "warning",
+    "critlvl": "critical",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Flags:
+    """What may be said beside a verb.
+
+    :ivar seconds: after which the service takes it back by itself.
+    :ivar reason: for others to read.
+    :ivar breaker: the one that is meant, instead of the whole application.
+    :ivar cancel: whether it is called off.
+    """
+
+    seconds: float | None = None
+    reason: str | None = None
+    breaker: str | None = None
+    cancel: bool = False
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The flags that were given, as they are typed."""
+        values = {
+            "--for": self.seconds is not None,
+            "--reason": self.reason is not None,
+            "--breaker": self.breaker is not None,
+            "--cancel": self.cancel,
+        }
+        return tuple(name for name, there in values.items() if there)
+
+
+def asked(verb: str, flags: Flags) -> tuple[str, dict[str, Any] | None]:
+    """Return the action that a verb means, and its inputs, ``None`` for none.
+
+    :raises ValueError: for flags that the verb does not have.
+    """
+    if not flags.given:
+        return verb, None
+    if flags.breaker is not None and verb not in _BREAKER:
+        raise ValueError(f"{verb} has no --breaker; pause and resume have")
+    if flags.cancel:
+        if verb != "shutdown":
+            raise ValueError(f"{verb} has no --cancel; shutdown has")
+        if flags.seconds is not None:
+            raise ValueError("--cancel calls the shutdown off, so --for means nothing with it")
+        return "end", wanted("shutdown", None, flags)
+    if flags.breaker is not None:
+        return "change", wanted(f"breaker:{flags.breaker}", _BREAKER[verb], flags)
+    if verb in _APP:
+        return "change", wanted("app", _APP[verb], flags)
+    if verb in _LEVEL:
+        return "change", wanted("log:", _LEVEL[verb], flags)
+    if verb == "shutdown":
+        if flags.seconds is not None:
+            raise ValueError("a shutdown is not taken back, so it has no --for")
+        return "change", wanted("shutdown", "now", flags)
+    raise ValueError(f"{verb} has no {flags.given[0]}")
+
+
+def level_target(logger: str | None) -> str:
+    """Return the target of a logger's level, or of the whole application's."""
+    return f"log:{logger or ''}"
+
+
+def wanted(target: str, to: str | None, flags: Flags) -> dict[str, Any]:
+    """Return the inputs of ``change``, or, without ``to``, of ``end`` or ``amend``."""
+    data: dict[str, Any] = {"target": target}
+    if to is not None:
+        data["to"] = to
+    if flags.seconds is not None:
+        data["for"] = math.ceil(flags.seconds)
+    if flags.reason:
+        data["why"] = flags.reason
+    return data

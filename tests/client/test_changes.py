@@ -1,0 +1,57 @@
+"""What verbs and flags mean."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from backplane.client.changes import Flags, asked
+from backplane.client.jobs import NEEDS
+
+
+class AskedTests(SynchronousTestCase):
+    """Old actions stay as they are; whatever is more goes by new ones."""
+
+    def test_plain(self) -> None:
+        """Without flags it is the old action, without inputs."""
+        for verb in (*NEEDS, "ping", "info", "threaddump"):
+            self.assertEqual(asked(verb, Flags()), (verb, None))
+
+    def test_lease(self) -> None:
+        """With flags it is a change; times are whole seconds, never less than was meant."""
+        flags = Flags(seconds=0.2, reason="db failover")
+        for verb, target, to in (
+            ("pause", "app", "paused"),
+            ("resume", "app", "running"),
+            ("debuglvl", "log:", "debug"),
+            ("infolvl", "log:", "info"),
+            ("warnlvl", "log:", "warning"),
+            ("critlvl", "log:", "critical"),
+        ):
+            data = {"target": target, "to": to, "for": 1, "why": "db failover"}
+            self.assertEqual(asked(verb, flags), ("change", data))
+
+    def test_breaker(self) -> None:
+        """A breaker is opened and closed, and nothing else."""
+        for verb, to in (("pause", "open"), ("resume", "closed")):
+            data = {"target": "breaker:payments", "to": to}
+            self.assertEqual(asked(verb, Flags(breaker="payments")), ("change", data))
+
+    def test_shutdown(self) -> None:
+        """It has a reason, and is called off."""
+        flags = Flags(reason="old")
+        data = {"target": "shutdown", "to": "now", "why": "old"}
+        self.assertEqual(asked("shutdown", flags), ("change", data))
+        self.assertEqual(asked("shutdown", Flags(cancel=True)), ("end", {"target": "shutdown"}))
+
+    def test_refused(self) -> None:
+        """A flag that a verb does not have is not ignored."""
+        for verb, flags, words in (
+            ("flip", Flags(seconds=5), "flip has no --for"),
+            ("ping", Flags(reason="x"), "ping has no --reason"),
+            ("health", Flags(breaker="a"), "health has no --breaker"),
+            ("shutdown", Flags(breaker="a"), "shutdown has no --breaker"),
+            ("pause", Flags(cancel=True), "pause has no --cancel"),
+            ("shutdown", Flags(seconds=5), "has no --for"),
+            ("shutdown", Flags(seconds=5, cancel=True), "--for means nothing"),
+        ):
+            self.assertIn(words, str(self.assertRaises(ValueError, asked, verb, flags)))

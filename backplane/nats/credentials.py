@@ -27,6 +27,7 @@ from backplane.nats.sources import (
     Source,
     TextFile,
     ask,
+    check_source,
     known,
     read_file,
 )
@@ -70,10 +71,17 @@ class Credentials(Protocol):
 
 @attrs.frozen
 class UserPassword:
-    """A user and a password."""
+    """A user and a password.
+
+    :raises BadCredentials: for no name, and what is neither text nor a callable.
+    """
 
     user: Source = attrs.field(repr=False)
     password: Source = attrs.field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_source(self.user, "a user name")
+        check_source(self.password, "a password", empty=True)
 
     def fields(self, info: Mapping[str, Any]) -> Mapping[str, Any]:
         """See :class:`Credentials`."""
@@ -91,9 +99,15 @@ class UserPassword:
 
 @attrs.frozen
 class Token:
-    """A token."""
+    """A token.
+
+    :raises BadCredentials: for an empty one, and what is neither text nor a callable.
+    """
 
     token: Source = attrs.field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_source(self.token, "a token")
 
     def fields(self, info: Mapping[str, Any]) -> Mapping[str, Any]:
         """See :class:`Credentials`."""

@@ -74,7 +74,7 @@ class Dialer(Owner):
         self._clock = clock = opener.clock
         self._counts = counts
         self._log = log
-        self._outage = OutageLog(log, clock.seconds)
+        self._outage = OutageLog(log, clock.seconds, opener.manners.retry)
         self._pace = Pace(rng)
         self._connection: NatsConnection | None = None  # from the first try of its socket on
         self._attempt: Deferred[Any] | None = None

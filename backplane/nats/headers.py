@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -107,7 +107,8 @@ def fields_of(
         raise TypeError(f"headers are names and values, not {type(headers).__name__}")
     fields = []
     for key, values in headers.items():
-        for value in [values] if isinstance(values, str) else values:
+        several = isinstance(values, Iterable) and not isinstance(values, str | bytes)
+        for value in values if several else [values]:
             if not (isinstance(key, str) and isinstance(value, str)):
                 raise TypeError(
                     f"a header is text, not {type(key).__name__}, {type(value).__name__}"
@@ -117,7 +118,7 @@ def fields_of(
 
 
 def encode_headers(headers: Headers | Mapping[str, str | Sequence[str]]) -> bytes:
-    """Return the header block.
+    """Return the header block; blanks around a value are not part of it.
 
     :raises HeadersError: for a key that is not printable ASCII without colon, a value
         or status with a line break, and what UTF-8 cannot encode.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+from attrs.validators import instance_of
 
 from backplane.nats.credentials import Credentials, Token, UserPassword
 from backplane.nats.errors import BadCredentials, ConnectionFailed
@@ -32,6 +33,9 @@ def choose(
         return Token(token)
     if user:
         return UserPassword(user, password or "")
+    if credentials is not None and not callable(getattr(credentials, "fields", None)):
+        kind = type(credentials).__name__
+        raise BadCredentials(f"an object of type {kind}", "credentials such as Token or CredsFile")
     return credentials
 
 
@@ -48,7 +52,7 @@ class Login:
     :raises BadCredentials: for several ways at once.
     """
 
-    name: str = ""
+    name: str = attrs.field(default="", validator=instance_of(str))
     user: str | None = attrs.field(default=None, repr=False)
     password: str | None = attrs.field(default=None, repr=False)
     token: str | None = attrs.field(default=None, repr=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
+from attrs.validators import and_, gt, instance_of, lt
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -17,6 +19,9 @@ from backplane.nats.login import Login
 from backplane.nats.servers import Server
 
 __all__ = ["Manners", "Opener"]
+
+
+_TIME: Final[Any] = and_(instance_of((int, float)), gt(0), lt(math.inf))
 
 
 @attrs.frozen(kw_only=True)
@@ -31,11 +36,12 @@ class Manners:
     :ivar tls_first: TLS before INFO.
     :ivar gossip: servers that other servers tell of are used.
     :ivar max_attempts: failed tries after which a server is given up; for ever when negative.
+    :raises TypeError, ValueError: for a time that is no number above 0.
     """
 
     retry: bool
-    connect_timeout: float
-    ping_interval: float
+    connect_timeout: float = attrs.field(validator=_TIME)
+    ping_interval: float = attrs.field(validator=_TIME)
     max_unanswered: int
     backlog: int
     tls_first: bool = False

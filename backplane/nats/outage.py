@@ -24,9 +24,11 @@ class OutageLog:
     """The log lines of one connection.
 
     :param seconds: the clock.
+    :param retry: whether trying goes on.
     """
 
-    def __init__(self, log: Logger, seconds: Callable[[], float]) -> None:
+    def __init__(self, log: Logger, seconds: Callable[[], float], retry: bool = True) -> None:
+        self._retry = retry
         self._log = log
         self._seconds = seconds
         self._began: float | None = None
@@ -56,7 +58,7 @@ class OutageLog:
                 "cannot connect to {server}: {reason}{tail}",
                 server=server,
                 reason=reason,
-                tail="; trying for ever" if first else "",
+                tail="; trying for ever" if first and self._retry else "",
             )
         age = self._age()
         if age >= self._next:

@@ -60,7 +60,7 @@ class Publisher:
             check_length(subject, reply)
         if not isinstance(payload, bytes):
             # The length of a memoryview is that of its items, which need not be bytes.
-            payload = bytes(memoryview(payload))
+            payload = bytes(_view(payload))
         if headers is not None and not isinstance(headers, bytes):
             headers = encode_headers(headers)
         if self.closed is not None:
@@ -128,3 +128,16 @@ class Publisher:
     def abandon(self) -> None:
         """Drop what is kept: there will be no connection."""
         self._counts.lost += len(self._buffer.take())
+
+
+def _view(payload: object) -> memoryview:
+    """Return what a payload holds.
+
+    :raises TypeError: for what holds no bytes.
+    """
+    try:
+        return memoryview(payload)  # type: ignore[arg-type]
+    except TypeError:
+        hint = "; encode it first" if isinstance(payload, str) else ""
+        kind = type(payload).__name__
+        raise TypeError(f"a payload is bytes, not {kind}{hint}") from None

@@ -98,9 +98,18 @@ def parse_server(text: str) -> Server:
 def parse_servers(servers: str | Sequence[str]) -> list[Server]:
     """Read a comma-separated text or a sequence of servers.
 
+    :raises TypeError: for what is neither.
     :raises ValueError: as :func:`parse_server`, or when there is none.
     """
-    entries = servers.split(",") if isinstance(servers, str) else list(servers)
+    if isinstance(servers, str):
+        entries: Sequence[str] = servers.split(",")
+    elif isinstance(servers, bytes) or not isinstance(servers, Iterable):
+        raise TypeError(f"servers are text or a list of texts, not {type(servers).__name__}")
+    else:
+        entries = list(servers)
+    for entry in entries:
+        if not isinstance(entry, str):
+            raise TypeError(f"a server is text such as nats1:4222, not {type(entry).__name__}")
     parsed = [parse_server(entry) for entry in entries]
     if not parsed:
         raise ValueError("at least one server is needed")

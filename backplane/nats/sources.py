@@ -13,7 +13,17 @@ from typing import Final
 from backplane.nats.creds import MAX_FILE, read_jwt, read_seed
 from backplane.nats.errors import BadCredentials
 
-__all__ = ["FileSource", "JWTFile", "SeedFile", "Source", "TextFile", "ask", "known", "read_file"]
+__all__ = [
+    "FileSource",
+    "JWTFile",
+    "SeedFile",
+    "Source",
+    "TextFile",
+    "ask",
+    "check_source",
+    "known",
+    "read_file",
+]
 
 Source = str | Callable[[], str]
 """A text, or what returns it at each connect."""
@@ -109,6 +119,15 @@ def ask(source: Source, what: str, *, empty: bool = False) -> str:
         path = source.path if isinstance(source, FileSource) else None
         raise BadCredentials("nothing", what, path)
     return found
+
+
+def check_source(source: Source, what: str, *, empty: bool = False) -> None:
+    """Check what can be checked without asking a callable.
+
+    :raises BadCredentials: for what is neither text nor a callable, and for no text.
+    """
+    if isinstance(source, str) or not callable(source):
+        ask(source if isinstance(source, str) else lambda: source, what, empty=empty)
 
 
 def known(source: Source, what: str) -> str | None:

@@ -68,7 +68,11 @@ class Subscription:
         """End the subscription; no message is delivered after this returns. Twice does nothing.
 
         :param max_messages: end it after so many, counted from its start.
+        :raises TypeError: for what is no whole number.
         """
+        if not isinstance(max_messages, int | None):
+            kind = type(max_messages).__name__
+            raise TypeError(f"max_messages is a whole number, not {kind}")
         delivery = self._delivery
         if max_messages is None or delivery.handled >= max_messages:
             delivery.keep(0)

@@ -59,6 +59,7 @@ _FIXES: Final = (
     ("read-only", "make file and folder writable"),
     ("permission", "make file and folder writable"),
     ("disk is full", "free some space, or name a file elsewhere"),
+    ("removed or replaced", "start the service again; what is in the old file is sent until then"),
     ("disk I/O", "look at the disk and its space, or name a file elsewhere"),
 )
 
@@ -101,6 +102,7 @@ class Spool:
         self._lock: int | None = None
         self._database: sqlite3.Connection | None = None
         self._owner = 0
+        self._file: tuple[int, int] | None = None
 
     def open(self) -> None:
         """Take the file, made if it is not there, and see that it can be written.
@@ -153,8 +155,18 @@ class Spool:
         if removed:
             self._shrink()
 
-    def full(self) -> SpoolError | None:
-        """Say whether the disk has no room for more, and what helps."""
+    def refuses(self) -> SpoolError | None:
+        """Say why nothing may be added now, and what helps: no room, or the file is gone.
+
+        What somebody removes from under sqlite is written to no end: the next start would
+        find nothing.
+        """
+        try:
+            here = _file(os.stat(self.path))
+        except OSError:
+            here = None
+        if here != self._file:
+            return SpoolError(self._told("was removed or replaced under the running service"))
         try:
             told = os.statvfs(self._folder)
         except (OSError, AttributeError):
@@ -245,6 +257,7 @@ class Spool:
                 f"{KEY}: {self.path}: is of version {version}, and this backplane knows "
                 f"{VERSION}; name another path, or take the backplane that has written it"
             )
+        self._file = _file(os.stat(self.path))
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         self._hide()
@@ -305,3 +318,7 @@ class Spool:
     def _told(self, what: str) -> str:
         fixes = [fix for word, fix in _FIXES if word.lower() in what.lower()]
         return f"{KEY}: {self.path}: {what}; {fixes[0] if fixes else 'name another path'}"
+
+
+def _file(told: os.stat_result) -> tuple[int, int]:
+    return told.st_dev, told.st_ino

@@ -212,20 +212,20 @@ class DiskStore:
 
         def change() -> SpoolError | None:
             # What is removed has to be written, too: without room for that nothing would ever go.
-            full = self._spool.full() if added else None
-            self._spool.change([] if full is not None else added, removed)
-            return full
+            refused = self._spool.refuses() if added else None
+            self._spool.change([] if refused is not None else added, removed)
+            return refused
 
         try:
-            full = await self._threads(change)
+            refused = await self._threads(change)
         except Exception as error:
             failed = self._fail("writing", error)
             self._removed[:0] = removed
             if added:
                 self._keeper.not_stored(added, failed)
             return False
-        if full is not None:
-            self._keeper.not_stored(added, self._fail("adding", full))
+        if refused is not None:
+            self._keeper.not_stored(added, self._fail("adding", refused))
             return True
         self._works("writing")
         if added:

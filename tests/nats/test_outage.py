@@ -43,6 +43,12 @@ class OutageTests(SynchronousTestCase):
         self.outage.connected("nats://a:1")
         self.assertEqual(self.lines(), ["warn: connected to nats://a:1 after 3 s, 3 failed tries"])
 
+    def test_once(self) -> None:
+        """A client that walks through its servers once does not promise more."""
+        log = Logger("test", observer=self.log_events.append)  # type: ignore[arg-type]
+        OutageLog(log, self.clock.seconds, retry=False).failed("a:1", "refused")
+        self.assertEqual(self.lines(), ["warn: cannot connect to a:1: refused"])
+
     def test_lost(self) -> None:
         """The loss with its reason, each new cause of each server once."""
         self.outage.connected("nats://a:1")

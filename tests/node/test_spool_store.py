@@ -371,7 +371,7 @@ class FailureTests(DiskCase):
         kept = [self.publish("a"), self.publish("b")]
         self.hands.run_all()
         full: list[SpoolError | None] = [SpoolError("management.outbox.file: disk is full")]
-        self.patch(self.spool, "full", lambda: full[0])
+        self.patch(self.spool, "refuses", lambda: full[0])
         refused = self.put("c")
         self.hands.run_all()
         self.assertIn("disk is full", str(self.failureResultOf(refused, SpoolError).value))
@@ -388,6 +388,24 @@ class FailureTests(DiskCase):
         done = self.put("e")
         self.hands.run_all()
         self.successResultOf(done)
+        self.assertEqual(len(self.log.texts("error")), 1)
+
+    def test_removed_while_used(self) -> None:
+        """What goes into a file that nobody will find again is not accepted."""
+        self.link.is_connected = False
+        kept = self.publish("a")
+        self.hands.run_all()
+        self.path.rename(self.path.with_suffix(".moved"))
+        refused = self.put("b")
+        self.hands.run_all()
+        told = str(self.failureResultOf(refused, SpoolError).value)
+        self.assertIn(f"{self.path}: was removed or replaced under the running service", told)
+        self.assertIn("start the service again", told)
+        self.connect()
+        self.link.pong()
+        self.hands.run_all()
+        self.successResultOf(kept)
+        self.assertEqual(self.link.sent, ["a"])
         self.assertEqual(len(self.log.texts("error")), 1)
 
     def test_reading_while_full(self) -> None:

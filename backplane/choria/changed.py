@@ -81,8 +81,9 @@ def _field(document: dict[str, Any], name: str) -> Any:
     if name in _NUMBERS:
         if value is None and name == "until":
             return None
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise DecodeError("bad_field", _LAYER, f"{name} is no time")
+        if not math.isfinite(value):
             raise DecodeError("bad_field", _LAYER, f"{name} is no time")
         return float(value)
     if not isinstance(value, str):

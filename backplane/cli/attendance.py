@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from backplane.choria import subjects
 from backplane.cli.console import Console, safe
@@ -20,17 +20,17 @@ from backplane.security.names import valid_identity
 
 __all__ = ["Attendance", "rosters"]
 
-MAX_EVENT: int = 64 * 1024
-MAX_GOODBYES: int = 100_000
+MAX_EVENT: Final = 64 * 1024
+MAX_GOODBYES: Final = 100_000
 
 
-def rosters(console: Console, environ: Mapping[str, str] = os.environ) -> Rosters:
+def rosters(console: Console) -> Rosters:
     """Return the user's rosters, which warn on the console."""
 
     def warn(text: str) -> None:
         console.note(f"backplane: warning: {safe(text)}")
 
-    return Rosters(state_folder(environ, home_folder()), warn)
+    return Rosters(state_folder(os.environ, home_folder()), warn)
 
 
 class Attendance:

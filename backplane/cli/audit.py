@@ -37,7 +37,12 @@ class _Hash(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 @click.group("audit", cls=_Group)
 def audit_command() -> None:
-    """Verifies audit logs."""
+    """Verifies audit logs.
+
+    \b
+    Examples:
+      backplane audit verify /var/log/app/audit.log*
+    """
 
 
 @audit_command.command("verify", epilog=_EPILOG)
@@ -57,6 +62,11 @@ def verify_command(
     """Names the first line of an audit log that does not fit.
 
     FILE... is the log and its older parts, in any order, plain or compressed by gzip.
+
+    \b
+    Examples:
+      backplane audit verify /var/log/app/audit.log*
+      backplane audit verify /var/log/app/audit.log* --json | jq -r .head
     """
     try:
         verdict = verify_files(files, anchors)

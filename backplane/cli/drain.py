@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -33,6 +34,9 @@ LOOK: Final = 5.0
 PAUSE: Final = 0.5
 """Seconds between two looks."""
 
+PATIENCE: Final = 3
+"""Looks in a row at which who is silent is not waited for any more."""
+
 
 @attrs.define
 class Drained:
@@ -44,6 +48,7 @@ class Drained:
 
     left: dict[str, int | None]
     gone: dict[str, str] = attrs.field(factory=dict)
+    _silence: Counter[str] = attrs.field(factory=Counter, init=False)
 
     def looked(self, outcome: Outcome) -> None:
         """Take what services say of themselves."""
@@ -57,11 +62,12 @@ class Drained:
             known = isinstance(count, int) and not isinstance(count, bool)
             said[answer.sender] = count if known else None
         self.left = {name: count for name, count in said.items() if name not in self.gone}
+        self._silence = Counter({name: self._silence[name] + 1 for name in self.silent})
 
     @property
     def done(self) -> bool:
-        """Whether nothing is under way anywhere."""
-        return all(count == 0 for count in self.left.values())
+        """Whether nothing is under way anywhere, or nobody is left who would say."""
+        return not self.stragglers and all(self._silence[name] >= PATIENCE for name in self.silent)
 
     @property
     def stragglers(self) -> dict[str, int]:
@@ -130,9 +136,10 @@ def drain_command(
     data = wanted("app", "draining", flags)
 
     async def work(command: Command) -> ExitCode:
+        job = command.job("change", data, verb="drain")
         outcome = await command.roll_out("change", data, verb="drain", show=not wait)
-        if not wait or not outcome.good:
-            if wait and command.console.form != "text":
+        if not wait or not outcome.good or outcome.halted:
+            if wait and command.console.form != "text" and not job.rollout.looks:
                 _show(command, outcome, Drained({}), None)
             return outcome.exit_code
         found = Drained({answer.sender: None for answer in outcome.good})
@@ -140,7 +147,13 @@ def drain_command(
         ended = None
         if shutdown and found.drained and not command.session.interrupted:
             ended = await command.roll_out(
-                "shutdown", verb="shutdown", show=False, nodes=found.drained, expect=None
+                "shutdown",
+                verb="shutdown",
+                show=False,
+                nodes=found.drained,
+                expect=None,
+                expect_at_least=None,
+                rollout=attrs.evolve(job.rollout, apply=None),
             )
         code = worse(outcome.exit_code, found.exit_code)
         if ended is not None:
@@ -158,7 +171,8 @@ async def _wait(
 ) -> None:
     session = command.session
     clock = session.operator.clock
-    end = None if deadline is None else clock.seconds() + deadline
+    limits = [each for each in (deadline, session.left) if each is not None]
+    end = clock.seconds() + min(limits) if limits else None
     while not session.interrupted:
         left = LOOK if end is None else min(LOOK, end - clock.seconds())
         job = attrs.evolve(

@@ -23,7 +23,7 @@ from backplane.client.enrolment import (
     Watcher,
 )
 from backplane.client.puppetca import PuppetAuthority, read_address
-from backplane.config.client import ClientConfig, find_config, load_client_config
+from backplane.config.client import CONTEXT, ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError
 from backplane.host import home_folder, host_identity
 from backplane.security.csr import Request, check_name, fingerprint_shown, read_fingerprint
@@ -96,6 +96,11 @@ def enroll_command(console: Console, /, as_json: bool, **given: Any) -> int:
 
     Makes a key and a signing request in Puppet's layout, hands the request in, waits until
     it is signed, verifies the certificate and stores it. Run again, it goes on where it was.
+
+    \b
+    Examples:
+      backplane enroll
+      backplane enroll --ca puppet.example.net:8140
     """
     shown = _Shown(console, as_json)
     try:
@@ -122,7 +127,7 @@ def _plan(
     """
     home = home_folder()
     uid = os.geteuid() if hasattr(os, "geteuid") else None
-    path = config or find_config(home, os.path.exists)[0]
+    path = config or environ.get(CONTEXT) or find_config(home, os.path.exists)[0]
     try:
         settings = (
             load_client_config(path, home=home, cwd=os.getcwd(), env=environ)

@@ -58,7 +58,16 @@ _EPILOG: Final = (
 @version_option
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Manages a fleet of services: backplane [exec] SERVICE ACTION [flags]."""
+    """Manages a fleet of services: backplane [exec] SERVICE ACTION [flags].
+
+    \b
+    Examples:
+      backplane ls
+      backplane demo info
+      backplane demo pause -F dc=DC1 --for 15m --reason "db failover"
+      backplane demo health -o names | backplane demo pause --nodes -
+      backplane help exec
+    """
     if context.invoked_subcommand is None:
         context.obj.print(context.get_help())
         context.exit(ExitCode.USAGE)
@@ -85,6 +94,8 @@ def exec_command(console: Console, /, action: str, **given: Any) -> int:
       backplane demo resume --batch 1 --gate health --on-failure undo
       backplane demo pause --limit 10% --plan plan.json
       backplane demo pause --apply plan.json
+      backplane demo ping --expect 5 -o table
+      backplane demo health -o names | backplane demo pause --nodes -
     """
     from backplane.cli.rollouts import check
     from backplane.cli.session import checked_job, prepare
@@ -139,6 +150,11 @@ def ddl_command(console: Console, /, agent: str, form: str) -> int:
 
     AGENT is backplane, rpcutil, choria_util, or package.module:Class for an
     agent of an application.
+
+    \b
+    Examples:
+      backplane ddl backplane > backplane.json
+      backplane ddl shop.agents:Orders --format ruby > orders.ddl
     """
     from backplane.cli.ddl import agent_ddl
 
@@ -154,7 +170,13 @@ def ddl_command(console: Console, /, agent: str, form: str) -> int:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_obj
 def completion_command(console: Console, /, shell: str) -> int:
-    """Prints the completion script of a shell: eval "$(backplane completion bash)"."""
+    """Prints the completion script of a shell.
+
+    \b
+    Examples:
+      eval "$(backplane completion bash)"
+      backplane completion fish > ~/.config/fish/completions/backplane.fish
+    """
     found = get_completion_class(shell)
     assert found is not None
     console.print(found(cli, {}, "backplane", "_BACKPLANE_COMPLETE").source())
@@ -165,7 +187,13 @@ def completion_command(console: Console, /, shell: str) -> int:
 @click.argument("command", required=False)
 @click.pass_context
 def help_command(context: click.Context, command: str | None) -> int:
-    """Prints the help of a command."""
+    """Prints the help of a command.
+
+    \b
+    Examples:
+      backplane help exec
+      backplane demo drain --help
+    """
     parent = context.find_root()
     if command is None:
         context.obj.print(parent.get_help())
@@ -195,6 +223,8 @@ cli.verbs["undo"] = Verb("backplane.cli.undo:undo_command")
 cli.verbs["history"] = Verb("backplane.cli.history:history_command", flags=("--last",))
 cli.verbs["threads"] = Verb("backplane.cli.threads:threads_command")
 cli.verbs["stalls"] = Verb("backplane.cli.threads:stalls_command")
+cli.verbs["status"] = Verb("backplane.cli.status:status_command", flags=("--by", "--interval"))
+cli.verbs["diff"] = Verb("backplane.cli.diff:diff_command", flags=("--fact",))
 cli.verbs["who"] = Verb("backplane.cli.who:who_command")
 
 

@@ -14,9 +14,10 @@ from backplane.cli.attendance import rosters
 from backplane.cli.console import Console
 from backplane.cli.faults import Fault
 from backplane.cli.formats import Columns, chosen, show_rows, table
-from backplane.cli.setup import CONTEXT, read_config
+from backplane.cli.setup import read_config
 from backplane.client.accounting import ExitCode
 from backplane.client.roster import EXPECTED, Member, Roster, Rosters, network_of
+from backplane.config.client import CONTEXT
 
 __all__ = ["roster_command"]
 

@@ -53,6 +53,13 @@ class Session:
         self._refused = ""
         self._attendance: Attendance | None = None
 
+    @property
+    def left(self) -> float | None:
+        """Seconds that all of it may take still; ``None`` without a limit."""
+        if self._timeout is None:
+            return None
+        return max(0.0, self._started + self._timeout - self.operator.clock.seconds())
+
     def attend(self, attendance: Attendance) -> None:
         """Let the roster learn from what is done here."""
         self._attendance = attendance

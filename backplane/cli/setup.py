@@ -20,7 +20,7 @@ from backplane.client.credentials import Credentials, insecure_credentials, load
 from backplane.client.login import load_login
 from backplane.client.roster import network_of
 from backplane.client.run import Operator
-from backplane.config.client import ClientConfig, find_config, load_client_config
+from backplane.config.client import CONTEXT, ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError
 from backplane.host import home_folder, host_identity
 from backplane.nats import credentials as nats
@@ -31,9 +31,6 @@ from backplane.security.names import valid_identity
 __all__ = ["Settings", "attend", "connect", "load", "log_to_stderr", "read_nodes"]
 
 MAX_NODES_FILE: Final = 16 * 1024 * 1024
-
-CONTEXT: Final = "BACKPLANE_CONFIG"
-"""Names the configuration file where ``--config`` does not."""
 
 
 @attrs.frozen(kw_only=True)

@@ -11,6 +11,7 @@ from backplane.cli.arguments import Spoken, flags_of, rollout_options, target_op
 from backplane.cli.console import Console
 from backplane.cli.faults import Fault
 from backplane.cli.session import Command, operate, remembered
+from backplane.cli.telling import dicts
 from backplane.client.accounting import ExitCode
 from backplane.client.runs import Record, RunNotFound
 
@@ -18,11 +19,17 @@ __all__ = ["undo_command", "undo_run_command"]
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 
+SHOWN: Final = 8
+"""Characters of an id that are shown."""
+
+ENTRIES: Final = 200
+"""So many of the last entries of a service's history are looked at."""
+
 _HELP: Final = """Puts back what one run has changed, and nothing else.
 
     Every run that changes something says its id; {who}. Where somebody has changed it since,
-    nothing is done, and who that was is said. A run of another operator, or of another
-    machine, is put back by its whole id, which `history -o json` shows.
+    nothing is done, and who that was is said. Of a run of another operator, or of another
+    machine, the services are asked for: `history` and `who` show its id.
 
     \b
     Examples:
@@ -43,7 +50,10 @@ def _undo(console: Console, service: str | None, run: str, given: dict[str, Any]
 
     async def work(command: Command) -> ExitCode:
         record = _recorded(command, run)
-        whole, who = (run, {}) if record is None else (record.run, _targets(record, given))
+        if record is not None:
+            whole, who = record.run, _targets(record, given)
+        else:
+            whole, who = await _known_there(command, run), {}
         data: dict[str, Any] = {"run": whole, **({"why": reason} if reason else {})}
         return (await command.roll_out("end", data, verb="undo", **who)).exit_code
 
@@ -64,9 +74,37 @@ def _recorded(command: Command, run: str) -> Record | None:
     try:
         return command.runs.find(command.service, command.network, run)
     except RunNotFound as error:
-        if _ID.fullmatch(run):
-            return None
-        raise Fault(f"{error}; type all 32 characters of another's run", ExitCode.USAGE) from None
+        if len(run) < SHOWN:
+            text = f"{error}; of another's run type at least {SHOWN} characters"
+            raise Fault(text, ExitCode.USAGE) from None
+        return None
+
+
+async def _known_there(command: Command, run: str) -> str:
+    """Return the whole id of a run that is not remembered here.
+
+    :raises Fault: when no service knows it, or there are several.
+    """
+    if _ID.fullmatch(run):
+        return run
+    outcome = await command.ask("changes", {"last": ENTRIES}, change=False)
+    found = {
+        str(each.get("run"))
+        for answer in outcome.good
+        for key in ("live", "history")
+        for each in dicts(answer.reply.data.get(key))
+        if str(each.get("run")).startswith(run) and _ID.fullmatch(str(each.get("run")))
+    }
+    if len(found) == 1:
+        return found.pop()
+    command.tell(outcome)
+    if found:
+        raise Fault(f"several runs begin with {run}: type more of it", ExitCode.USAGE)
+    knows = f"no run that begins with {run} is remembered here, or by"
+    raise Fault(
+        f"{knows} the {len(outcome.good)} service(s) that answered",
+        outcome.exit_code or ExitCode.NOTHING_MATCHED,
+    )
 
 
 def _targets(record: Record, given: dict[str, Any]) -> dict[str, Any]:

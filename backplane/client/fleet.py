@@ -116,6 +116,10 @@ def rows(outcome: Outcome) -> list[Row]:
     found = [_row(answer) for answer in outcome.answers]
     found += [Row(identity=name, condition="silent", text="no answer") for name in outcome.silent]
     found += [
+        Row(identity=name, condition="silent", text="seen of late, and silent now")
+        for name in outcome.absent
+    ]
+    found += [
         Row(identity=name, condition="late", text="found too late to be asked")
         for name in outcome.late
     ]

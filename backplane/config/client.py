@@ -20,7 +20,10 @@ from backplane.config.cfgvalues import SettingValues
 from backplane.config.document import read_file
 from backplane.errors import ConfigError, Problem
 
-__all__ = ["PLACES", "ClientConfig", "find_config", "load_client_config"]
+__all__ = ["CONTEXT", "PLACES", "ClientConfig", "find_config", "load_client_config"]
+
+CONTEXT: Final = "BACKPLANE_CONFIG"
+"""The variable that names the file where ``--config`` does not; empty it counts for nothing."""
 
 PLACES: Final = (
     "~/.choriarc",
@@ -51,7 +54,7 @@ class ClientConfig:
     :ivar libdirs: where agents' descriptions lie.
     :ivar loglevel: as written; unknown words mean ``warn``.
     :ivar roster: seconds after it was last seen during which an instance is expected by commands
-        for a whole fleet. Our own option.
+        for a whole fleet; 0 for nobody. Our own option.
     :ivar raw: every option as text.
     :ivar warnings: one sentence for each line that does not do what it seems to do.
     :ivar files: the files that were read, in order; later ones win.
@@ -175,6 +178,7 @@ def _config(path: str, reader: SettingsReader, env: Mapping[str, str], home: str
     provider = values.text("plugin.security.provider") or "puppet"
     default = "choria" if provider == "choria" else "mcollective"
     collectives = values.names("collectives") or (default,)
+    off = (values.text("plugin.backplane.roster") or "").lower() in ("0", "no", "off", "false")
     return ClientConfig(
         path=path,
         identity=values.text("identity"),
@@ -193,7 +197,7 @@ def _config(path: str, reader: SettingsReader, env: Mapping[str, str], home: str
         color=values.flag("color"),
         logfile=values.home_path("logfile", "stdout"),
         loglevel=values.level("loglevel"),
-        roster=values.duration("plugin.backplane.roster", 3600.0),
+        roster=0.0 if off else values.duration("plugin.backplane.roster", 3600.0),
         raw=MappingProxyType(dict(reader.raw)),
         warnings=(*reader.warnings, *values.warnings),
         files=tuple(reader.files),

@@ -26,6 +26,7 @@ from backplane.node.backplane import CALL_DEADLINE, BackplaneAgent, Provided
 from backplane.node.calling import MethodCalls
 from backplane.node.choria_util import ChoriaUtilAgent
 from backplane.node.dispatch import Dispatcher
+from backplane.node.events import ChangeEvents
 from backplane.node.facts import FactSnapshots
 from backplane.node.invoking import CallMode, ThreadRunner, run_in_thread
 from backplane.node.outbox import Outbox
@@ -187,6 +188,14 @@ class Node:
         )
         backplane.may = self._may
         backplane.book.load()
+        self._events = ChangeEvents(
+            self.client,
+            service=config.name,
+            identity=config.identity,
+            change=backplane.book.ledger.change,
+            log=parts.logger("backplane.events"),
+        )
+        backplane.book.history.on_change = self._events.changed
         for agent in (
             DiscoveryAgent(),
             backplane,
@@ -275,6 +284,7 @@ class Node:
     def start(self) -> None:
         """Ask for facts, subscribe, begin to connect."""
         self._refresher.start()
+        self._events.start()
         self.backplane.book.start()
         self.presence.start()
         self._renewal.start()
@@ -315,6 +325,7 @@ class Node:
             for calls in self._calls.values():
                 calls.cancel()
             self.presence.stopped()
+            self._events.stop()
         await stored
 
     async def _drain(self) -> None:

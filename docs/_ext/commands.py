@@ -6,6 +6,7 @@ has to be done.
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def page() -> str:
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
     yield _title(context.command_path)
     yield f"``{' '.join([context.command_path, *command.collect_usage_pieces(context)])}``\n"
-    yield from (_filled(_marked(text)) for text in _paragraphs(command.help))
+    yield from _text(command.help)
     for param in command.get_params(context):
         record = param.get_help_record(context)
         if not isinstance(param, click.Option) or record is None:
@@ -52,7 +53,7 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
         several = " It may be given several times." if param.multiple else ""
         flags = ", ".join(f"``{flag}``" for flag in record[0].split(", "))
         yield _entry(flags, f"{_marked(record[1]).rstrip('.')}.{several}")
-    yield from (_filled(_marked(text)) for text in _paragraphs(command.epilog))
+    yield from _text(command.epilog)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             found = command.get_command(context, name)
@@ -99,8 +100,15 @@ def _filled(text: str, indent: str = "") -> str:
     )
 
 
-def _paragraphs(text: str | None) -> list[str]:
-    return [" ".join(part.split()) for part in (text or "").split("\n\n") if part.strip()]
+def _text(text: str | None) -> Iterator[str]:
+    """Make the paragraphs of a help; what click does not fill, ``\\b``, are examples."""
+    for part in inspect.cleandoc(text or "").split("\n\n"):
+        if part.startswith("\b"):
+            title, *examples = part.splitlines()[1:]
+            yield f"{title}\n\n.. code-block:: sh\n"
+            yield textwrap.indent(textwrap.dedent("\n".join(examples)), "    ") + "\n"
+        elif part.strip():
+            yield _filled(_marked(" ".join(part.split())))
 
 
 def _marked(text: str) -> str:

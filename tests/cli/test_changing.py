@@ -60,6 +60,19 @@ class DrainedTests(SynchronousTestCase):
         self.assertTrue(found.done)
         self.assertEqual(found.exit_code, ExitCode.OK)
 
+    def test_silence(self) -> None:
+        """Who is silent again and again is not waited for, once nobody else has work."""
+        found = Drained({"a": None, "b": None})
+        for count in (1, 1, 1, 1):
+            found.looked(outcome(answer("a", state="draining", in_flight=count)))
+            self.assertFalse(found.done)
+        found.looked(outcome(answer("a", state="draining", in_flight=0)))
+        self.assertTrue(found.done)
+        self.assertEqual((found.silent, found.exit_code), (["b"], ExitCode.SILENT))
+        # One that speaks again is waited for anew.
+        found.looked(outcome(*(answer(name, state="draining", in_flight=0) for name in "b")))
+        self.assertFalse(found.done)
+
     def test_strange(self) -> None:
         """What is no number is no answer."""
         strange: Any

@@ -298,7 +298,18 @@ class CompletionTests(SynchronousTestCase):
         """Commands, actions with or without ``exec``, and flags in both places."""
         self.assertEqual(
             self.complete("backplane ", 1),
-            ["audit", "completion", "ddl", "doctor", "enroll", "exec", "help", "ls", "roster", "undo"],
+            [
+                "audit",
+                "completion",
+                "ddl",
+                "doctor",
+                "enroll",
+                "exec",
+                "help",
+                "ls",
+                "roster",
+                "undo",
+            ],
         )
         self.assertEqual(self.complete("backplane demo pa", 2), ["pause"])
         self.assertEqual(self.complete("backplane exec demo i", 3), ["info", "infolvl"])

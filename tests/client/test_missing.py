@@ -25,7 +25,7 @@ class RosterRunTests(RunCase):
     def test_newcomer(self) -> None:
         """Somebody new says that more may come: the usual pause follows."""
         self.peers.add("one", "two", "three", after=0.2)
-        self.near(self.request(roster=KNOWN).discovery_seconds, 0.5)
+        self.near(self.request(roster=KNOWN).discovery_seconds, 0.6)
 
     def test_missing(self) -> None:
         """Reads wait for who is missing as long as changes do; then he is named: 4."""

@@ -134,6 +134,8 @@ def steps(block: Block) -> Iterator[Step]:
 _VARIABLE: Final = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:?\d\d|Z)"), "TIME"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
+    (re.compile(r"\(in \d[\w ]*\)"), "(in SPAN)"),
+    (re.compile(r"\b\d+ under way\b"), "N under way"),
     (re.compile(r"\b\d+ms\b"), "Nms"),
     (re.compile(r"\b\d+[dhm]( \d+[hms])?\b"), "SPAN"),
     (re.compile(r"\b\d+(\.\d+)?s\b"), "Ns"),

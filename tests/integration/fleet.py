@@ -66,7 +66,8 @@ class Fleet:
         self.server.start()
         self.server.wait_ready()
         self.services: list[Service] = []
-        self.state = {"XDG_STATE_HOME": str(self.folder / "state")}
+        self._memory = tempfile.mkdtemp(prefix="backplane-test-")
+        self.state = {"XDG_STATE_HOME": self._memory}
         self.client_cfg = self.folder / "client.cfg"
         self.client_cfg.write_text(
             f"loglevel = warning\nplugin.choria.middleware_hosts = 127.0.0.1:{self.server.port}\n"
@@ -134,7 +135,8 @@ class Fleet:
                 service.process.kill()
                 service.process.wait()
         self.server.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self._memory):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_cli(*args: str, **environ: str) -> Ran:

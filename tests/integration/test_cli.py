@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -121,7 +122,11 @@ class CommandLineTests(TestCase):
             r"\AStarting discovery process for demo backplane managed services: 2\n\n\n\n"
             r"Managed 2 service\(s\) in \d+ms\n\Z",
         )
-        self.assertEqual(ran.err, INSECURE + "Performing pause... ✓ 2 / 2\n")
+        self.assertRegex(
+            ran.err,
+            rf"\A{re.escape(INSECURE)}Performing pause... ✓ 2 / 2\n"
+            r"Run ([0-9a-f]{8}); `backplane demo undo \1` takes it back\n\Z",
+        )
 
         ran = self.fleet.cli("-v", *two, "resume")
         self.assertIn(

@@ -19,6 +19,7 @@ class UndoTests(FleetCase):
     """In the insecure mode."""
 
     count = 4
+    fields = {"management": {"max_stop_delay": 3600}}
 
     def test_undo(self) -> None:
         """Two are paused, then all: undone, exactly the first two remain paused."""
@@ -51,16 +52,20 @@ class UndoTests(FleetCase):
         self.assertEqual(self.told("paused"), dict.fromkeys(self.names, False))
 
     def test_another_machine(self) -> None:
-        """Without a record the services know: by the whole id, which the history shows."""
+        """Without a record the services know: by the id that the history shows, or all of it."""
         run = run_of(self.good("pause", *self.everybody()))
         ran = self.good("history", "-o", "jsonl", *self.everybody())
         whole = {json.loads(line)["run"] for line in ran.out.splitlines()}
         self.assertEqual({each[:8] for each in whole}, {run})
         self.fleet.state["XDG_STATE_HOME"] += "-of-another"
-        ran = self.good("undo", run, code=64)
-        self.assertIn("type all 32 characters", ran.err)
-        self.good("undo", whole.pop(), *self.everybody())
+        self.good("undo", run, service=False, code=64)
+        ran = self.good("undo", "0" * 8, *self.everybody(), code=1)
+        self.assertIn("by the 4 service(s) that answered", ran.err)
+        self.good("undo", run[:5], code=64)
+        self.good("undo", run, *self.everybody())
         self.assertEqual(self.told("paused"), dict.fromkeys(self.names, False))
+        ran = self.good("undo", whole.pop(), *self.everybody())
+        self.assertEqual(ran.out.count("nothing to take back"), 4)
 
     def test_who(self) -> None:
         """What is changed now is told with its owner, end and reason, and ends by its owner."""

@@ -117,6 +117,11 @@ def doctor_command(
 
     With -c it examines a service, else an operator, as --config or the usual files of
     Choria's clients describe him.
+
+    \b
+    Examples:
+      backplane doctor -c app.yaml
+      backplane doctor --service demo
     """
     orders = _orders(uid, gid, given)
     report = Report(console, as_json, quiet)

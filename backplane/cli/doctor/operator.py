@@ -11,7 +11,7 @@ from backplane.client.accounting import ExitCode
 from backplane.client.credentials import client_certname
 from backplane.client.login import CREDENTIALS, make_login
 from backplane.config.brokers import check_broker
-from backplane.config.client import ClientConfig, find_config, load_client_config
+from backplane.config.client import CONTEXT, ClientConfig, find_config, load_client_config
 from backplane.errors import ConfigError, Problem
 from backplane.host import home_folder
 from backplane.security.keys import find_puppet_files
@@ -101,6 +101,7 @@ def _load(
 ) -> tuple[ClientConfig | None, list[Finding]]:
     home = home_folder()
     searched: list[str] = []
+    path = path if path is not None else environ.get(CONTEXT) or None
     if path is None:
         path, searched = find_config(home, os.path.exists)
         if path is None and environ.get("BROKER"):

@@ -284,6 +284,7 @@ _CHANGE: Final = (
     _REASON,
     click.option("--breaker", metavar="NAME", help="This breaker instead of the whole application"),
     click.option("--cancel", is_flag=True, help="Call a shutdown off"),
+    click.option("--in", "delay", type=Lease(), help="Shut down so much later"),
 )
 LEASE_FLAGS: Final = ("--for", "--reason", "--breaker", "--logger", "--change", "--what")
 """Flags of the verbs that change something, which take a value."""
@@ -304,6 +305,7 @@ def flags_of(given: dict[str, Any]) -> Flags:
         reason=reason,
         breaker=breaker,
         cancel=given.pop("cancel", False),
+        delay=given.pop("delay", None),
     )
 
 

@@ -41,12 +41,14 @@ class Flags:
     :ivar reason: for others to read.
     :ivar breaker: the one that is meant, instead of the whole application.
     :ivar cancel: whether it is called off.
+    :ivar delay: seconds until it is done.
     """
 
     seconds: float | None = None
     reason: str | None = None
     breaker: str | None = None
     cancel: bool = False
+    delay: float | None = None
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -56,6 +58,7 @@ class Flags:
             "--reason": self.reason is not None,
             "--breaker": self.breaker is not None,
             "--cancel": self.cancel,
+            "--in": self.delay is not None,
         }
         return tuple(name for name, there in values.items() if there)
 
@@ -72,9 +75,13 @@ def asked(verb: str, flags: Flags) -> tuple[str, dict[str, Any] | None]:
     if flags.cancel:
         if verb != "shutdown":
             raise ValueError(f"{verb} has no --cancel; shutdown has")
-        if flags.seconds is not None:
-            raise ValueError("--cancel calls the shutdown off, so --for means nothing with it")
+        if flags.seconds is not None or flags.delay is not None:
+            both = [name for name in flags.given if name in ("--for", "--in")]
+            text = f"--cancel calls the shutdown off, so {both[0]} means nothing with it"
+            raise ValueError(text)
         return "end", wanted("shutdown", None, flags)
+    if flags.delay is not None and verb != "shutdown":
+        raise ValueError(f"{verb} has no --in; shutdown has")
     if flags.breaker is not None:
         return "change", wanted(f"breaker:{flags.breaker}", _BREAKER[verb], flags)
     if verb in _APP:
@@ -83,8 +90,11 @@ def asked(verb: str, flags: Flags) -> tuple[str, dict[str, Any] | None]:
         return "change", wanted("log:", _LEVEL[verb], flags)
     if verb == "shutdown":
         if flags.seconds is not None:
-            raise ValueError("a shutdown is not taken back, so it has no --for")
-        return "change", wanted("shutdown", "now", flags)
+            raise ValueError("a shutdown is not taken back, so it has no --for; --in delays it")
+        data = wanted("shutdown", "now", flags)
+        if flags.delay is not None:
+            data["for"] = math.ceil(flags.delay)
+        return "change", data
     raise ValueError(f"{verb} has no {flags.given[0]}")
 
 

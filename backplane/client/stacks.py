@@ -1,7 +1,7 @@
 """Stacks of a fleet: those that are alike are one group, with who is in it. Pure.
 
 A frame is known by its file's name, so that installations in different folders are alike,
-its function, and, but for Python's own and installed packages, its line and source.
+its function, and, but for Python's own, installed packages and ours, its line and source.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from backplane.client.accounting import Answer
 __all__ = ["Group", "Stalled", "group_stacks", "group_stalls"]
 
 _NUMBERS: Final = re.compile(r"\d+")
-_FOREIGN: Final = re.compile(r"[/\\](?:site-packages|dist-packages|python\d[\d.]*)[/\\]")
+_FOREIGN: Final = re.compile(r"[/\\](?:site-packages|dist-packages|python\d[\d.]*|backplane)[/\\]")
 MAX_NAME: Final = 200
 
 

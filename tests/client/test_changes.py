@@ -42,6 +42,8 @@ class AskedTests(SynchronousTestCase):
         data = {"target": "shutdown", "to": "now", "why": "old"}
         self.assertEqual(asked("shutdown", flags), ("change", data))
         self.assertEqual(asked("shutdown", Flags(cancel=True)), ("end", {"target": "shutdown"}))
+        later: dict[str, object] = {"target": "shutdown", "to": "now", "for": 300}
+        self.assertEqual(asked("shutdown", Flags(delay=299.5)), ("change", later))
 
     def test_refused(self) -> None:
         """A flag that a verb does not have is not ignored."""
@@ -53,5 +55,7 @@ class AskedTests(SynchronousTestCase):
             ("pause", Flags(cancel=True), "pause has no --cancel"),
             ("shutdown", Flags(seconds=5), "has no --for"),
             ("shutdown", Flags(seconds=5, cancel=True), "--for means nothing"),
+            ("shutdown", Flags(delay=5, cancel=True), "--in means nothing"),
+            ("pause", Flags(delay=5), "pause has no --in"),
         ):
             self.assertIn(words, str(self.assertRaises(ValueError, asked, verb, flags)))

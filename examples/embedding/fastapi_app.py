@@ -15,7 +15,7 @@ log = logging.getLogger("shop")
 broker = os.environ.get("BROKER", "127.0.0.1:4222")
 config = {"name": "shop", "brokers": [broker], "auth": {"insecure": True}}
 facts = {"orders": 0}
-shop = Application(version="1.0", facts=facts, breakers=("payments", "search"))
+shop = Application(version="1.0", facts=facts, breakers=("payments",))
 app = FastAPI(lifespan=aio.lifespan(config, shop))
 
 
@@ -36,9 +36,3 @@ async def order() -> str:
     log.debug("order %d", facts["orders"])
     await app.state.management.put(DataItem(f"order {facts['orders']}"))
     return "sold"
-
-
-@app.get("/")
-@shop.work("search").guard(wait=False)
-async def search() -> list[str]:
-    return ["tea", "cheese"]

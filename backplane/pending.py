@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
-from types import FrameType
+from types import CoroutineType, FrameType, GeneratorType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -60,12 +60,11 @@ def pending_tasks(reactor: object) -> tuple[list[dict[str, Any]], int]:
     tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
     shown = []
     for task in sorted(tasks, key=lambda task: task.get_name())[:MAX_SHOWN]:
-        coroutine = task.get_coro()
         stack = task.get_stack(limit=1)
         shown.append(
             {
                 "name": _text(task.get_name()),
-                "coroutine": _text(str(getattr(coroutine, "__qualname__", ""))),
+                "coroutine": _text(_plain(task.get_coro(), "__qualname__") or ""),
                 "place": _place(stack[-1]) if stack else "",
             }
         )
@@ -74,18 +73,33 @@ def pending_tasks(reactor: object) -> tuple[list[dict[str, Any]], int]:
 
 def _waits(deferred: Deferred[Any]) -> str:
     callbacks: Any = deferred.callbacks
-    if not callbacks:
+    try:
+        function, args, _ = callbacks[0][0]
+    except (IndexError, TypeError, ValueError):
+        # None were added, or, of a reactor in another thread, it fires at this moment.
         return "nothing"
-    function, args, _ = callbacks[0][0]
+    # What else a callback is given are the application's values, which are not looked at.
     for each in args or ():
-        frame = getattr(each, "gi_frame", None) or getattr(each, "cr_frame", None)
-        if isinstance(frame, FrameType):
+        frame = None
+        if type(each) is GeneratorType:
+            frame = each.gi_frame
+        elif type(each) is CoroutineType:
+            frame = each.cr_frame
+        if frame is not None:
             return _place(frame)
-    module = getattr(function, "__module__", None)
-    name = getattr(function, "__qualname__", None)
-    if not isinstance(name, str):
+    module, name = _plain(function, "__module__"), _plain(function, "__qualname__")
+    if name is None:
         return _text(type(function).__qualname__)
-    return _text(f"{module}.{name}" if isinstance(module, str) else name)
+    return _text(f"{module}.{name}" if module is not None else name)
+
+
+def _plain(thing: object, name: str) -> str | None:
+    """Return an attribute that is text, or ``None``; objects of others may do anything here."""
+    try:
+        value = getattr(thing, name, None)
+    except Exception:
+        return None
+    return value if type(value) is str else None
 
 
 def _place(frame: FrameType) -> str:

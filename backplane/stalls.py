@@ -145,18 +145,19 @@ class StallWatch:
         self._seconds = seconds
         self._beat = threading.Event()
         self._ended = threading.Event()
-        self._watched = 0
+        self._watched = self._pid = 0
         self._named: dict[str, float] = {}
         self._thread: threading.Thread | None = None
         self.memory = StallMemory()
 
     def watches(self, reactor: object) -> bool:
         """Say whether it watches a reactor, now."""
-        return reactor is self._reactor and not self._ended.is_set()
+        here = self._pid == os.getpid() and not self._ended.is_set()
+        return here and reactor is self._reactor
 
     def start(self) -> None:
         """Watch from now on."""
-        self._watched = threading.get_ident()
+        self._watched, self._pid = threading.get_ident(), os.getpid()
         _watching.add(self)
         self._thread = threading.Thread(target=self._run, name="backplane-stalls", daemon=True)
         self._thread.start()
@@ -164,6 +165,9 @@ class StallWatch:
     def stop(self) -> None:
         """Watch no more."""
         _watching.discard(self)
+        if self._pid != os.getpid():
+            # A forked child has no such thread, and its locks may be held for ever.
+            return
         self._ended.set()
         self._beat.set()
         if self._thread is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,11 +13,22 @@ from backplane.cli.console import Console, safe
 from backplane.cli.formats import Columns, show_rows
 from backplane.cli.history import listed
 from backplane.cli.session import Command, operate
-from backplane.cli.telling import ago, clock, dicts, span
+from backplane.cli.telling import ago, clock, span
 from backplane.client.accounting import Answer, ExitCode
-from backplane.client.stacks import Group, Stalled, group_stacks, group_stalls
+from backplane.client.stacks import (
+    Group,
+    Held,
+    Stalled,
+    group_held,
+    group_stacks,
+    group_stalls,
+    whole,
+)
 
 __all__ = ["stalls_command", "threads_command"]
+
+NAMES: Final = 5
+"""Names of threads that are shown of one group."""
 
 FRAMES: Final = 12
 """Innermost frames that are shown, without ``-v``."""
@@ -29,7 +39,7 @@ LINES: Final = 10
 _THREADS: Final[Columns] = (
     ("INSTANCES", "count"),
     ("THREADS", "threads"),
-    ("NAME", "name"),
+    ("NAMES", "called"),
     ("IN", "place"),
     ("WHO", "who"),
 )
@@ -67,18 +77,26 @@ def threads_command(console: Console, /, **given: Any) -> int:
             {
                 **group.as_dict(),
                 "count": len(group.threads),
+                "called": _names(group),
                 "place": _place(group.frames),
                 "who": listed(group.instances),
             }
             for group in groups
         ]
-        held = {key: _held(outcome.good, key, part) for key, part in _HELD}
+        held = {key: group_held(outcome.good, key, part) for key, part, _ in _HELD}
+        cut = sorted(
+            answer.sender for answer in outcome.good if answer.reply.data.get("truncated") is True
+        )
         document = {
             **outcome.as_dict(),
             "replies": [],
             "groups": [group.as_dict() for group in groups],
-            **held,
+            **{key: [each.as_dict() for each in rows] for key, rows in held.items()},
+            "thread_pools": _pools(outcome.good),
+            "truncated": cut,
         }
+        if console.form == "names":
+            rows = [{"identity": name} for name in sorted({n for g in groups for n in g.threads})]
         if not show_rows(console, rows, _THREADS, service=command.service, document=document):
             for group in groups:
                 for line in _lines(group, len(outcome.good), command.verbose):
@@ -86,6 +104,8 @@ def threads_command(console: Console, /, **given: Any) -> int:
                 console.print()
             for line in _others(outcome.good, held, command.verbose):
                 console.print(line)
+        if cut and console.form != "json":
+            console.note(f"Not all of it could be sent by {len(cut)}: {listed(cut)}")
         command.tell(outcome)
         return outcome.exit_code
 
@@ -144,28 +164,11 @@ def stalls_command(console: Console, /, **given: Any) -> int:
 
 
 _HELD: Final = (
-    ("delayed_calls", "function"),
-    ("deferreds", "waits"),
-    ("tasks", "coroutine"),
+    ("delayed_calls", "function", "Delayed calls"),
+    ("deferreds", "waits", "Pending Deferreds"),
+    ("tasks", "coroutine", "Tasks"),
 )
-
-
-def _held(answers: Sequence[Answer], key: str, part: str) -> list[dict[str, Any]]:
-    """Count what services hold by its name, the most frequent first."""
-    counts: Counter[str] = Counter()
-    names: dict[str, set[str]] = {}
-    for answer in answers:
-        for each in dicts(answer.reply.data.get(key)):
-            name = str(each.get(part))
-            if key == "tasks" and each.get("place"):
-                name = f"{name} at {each['place']}"
-            number = each.get("count")
-            counts[name] += number if isinstance(number, int) else 1
-            names.setdefault(name, set()).add(answer.sender)
-    return [
-        {"what": name, "count": count, "instances": sorted(names[name])}
-        for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    ]
+"""What dumps hold besides threads: its key, what it is known by, its title."""
 
 
 def _place(frames: Sequence[Mapping[str, Any]]) -> str:
@@ -180,7 +183,7 @@ def _lines(group: Group, all_of_them: int, verbose: bool) -> Iterator[str]:
     threads = sum(group.threads.values())
     several = f", {threads} threads" if threads != count else ""
     mark = ", reactor" if group.reactor else ""
-    yield f"{count} of {all_of_them} service(s){several}: {safe(group.name)}{mark}"
+    yield f"{count} of {all_of_them} service(s){several}: {_names(group)}{mark}"
     who = group.instances if verbose else [listed(group.instances)]
     if count < all_of_them or verbose:
         for name in who:
@@ -199,35 +202,44 @@ def _lines(group: Group, all_of_them: int, verbose: bool) -> Iterator[str]:
             yield f"        {safe(frame['source'])}"
 
 
+def _names(group: Group) -> str:
+    """Return the threads' names, the most frequent first."""
+    names = sorted(group.names, key=lambda name: (-group.names[name], name))
+    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+    return safe(", ".join(names[:NAMES])) + more
+
+
 def _answers(frame: Mapping[str, Any]) -> bool:
     """Say whether a frame is that of the action that makes the dump."""
     return str(frame.get("function")).endswith("threaddump")
 
 
 def _others(
-    answers: Sequence[Answer], held: Mapping[str, list[dict[str, Any]]], verbose: bool
+    answers: Sequence[Answer], held: Mapping[str, Sequence[Held]], verbose: bool
 ) -> Iterator[str]:
-    titles = {"delayed_calls": "Delayed calls", "deferreds": "Pending Deferreds", "tasks": "Tasks"}
-    for key, rows in held.items():
+    for key, _, title in _HELD:
+        rows = held[key]
         if not rows:
             continue
-        yield f"{titles[key]}: {sum(row['count'] for row in rows)}"
+        yield f"{title}: {sum(row.count for row in rows)}"
         for row in rows if verbose else rows[:LINES]:
-            yield f"  {row['count']:>5}  {safe(row['what'])}  on {len(row['instances'])}"
+            names = ", ".join(sorted(row.names - {"Task-#"})[:LINES])
+            called = f" ({safe(names)})" if names else ""
+            yield f"  {row.count:>5}  {safe(row.what)}{called}  on {len(row.instances)}"
         if len(rows) > LINES and not verbose:
             yield f"         … and {len(rows) - LINES} more kinds"
-    pools = [answer.reply.data.get("thread_pool") for answer in answers]
-    known = [pool for pool in pools if isinstance(pool, dict)]
+    known = _pools(answers).values()
     if known:
         words = (
-            f"{sum(_number(pool.get(key)) for pool in known)} {key}"
+            f"{sum(whole(pool.get(key)) for pool in known)} {key}"
             for key in ("working", "waiting", "queued")
         )
         yield f"Thread pools: {', '.join(words)} on {len(known)}"
 
 
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
+def _pools(answers: Sequence[Answer]) -> dict[str, dict[str, Any]]:
+    pools = {answer.sender: answer.reply.data.get("thread_pool") for answer in answers}
+    return {name: pool for name, pool in sorted(pools.items()) if isinstance(pool, dict)}
 
 
 def _stall(stall: Stalled) -> Iterator[str]:

@@ -1,43 +1,49 @@
 """Stacks of a fleet: those that are alike are one group, with who is in it. Pure.
 
 A frame is known by its file's name, so that installations in different folders are alike,
-its function, and, but for Python's own, installed packages and ours, its line and source.
+its function, and, but for Python's own, installed packages and ours, its line and source. So
+it makes no difference on which line of Python's a thread waits.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 import attrs
 
 from backplane.client.accounting import Answer
 
-__all__ = ["Group", "Stalled", "group_stacks", "group_stalls"]
+__all__ = ["Group", "Held", "Stalled", "group_held", "group_stacks", "group_stalls", "whole"]
 
-_NUMBERS: Final = re.compile(r"\d+")
-_FOREIGN: Final = re.compile(r"[/\\](?:site-packages|dist-packages|python\d[\d.]*|backplane)[/\\]")
 MAX_NAME: Final = 200
+"""Characters of a name of a thread or task."""
+
+MAX_NUMBER: Final = 2**53
+"""What is beyond counts as nothing; remote sides may send any number."""
+
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+_OURS: Final = frozenset({"nats", "node", "parts", "reactors", "security", "sidecar", "stalls.py"})
 
 
 @attrs.define
 class Group:
     """Threads with the same stack.
 
-    :ivar name: of the threads, numbers in it are ``#``.
-    :ivar reactor: whether it is the thread of the reactor.
+    :ivar reactor: whether they are reactors' own, which answered the request.
     :ivar frames: of one of them, from the outermost, with ``file``, ``line``, ``function``,
         ``source``.
     :ivar omitted: outer frames that were left out.
     :ivar threads: how many there are, by identity of the instance.
+    :ivar names: of the threads, how many have it; numbers in a name are ``#``.
     """
 
-    name: str
     reactor: bool
     frames: Sequence[Mapping[str, Any]]
     omitted: int
     threads: dict[str, int] = attrs.field(factory=dict)
+    names: dict[str, int] = attrs.field(factory=dict)
 
     @property
     def instances(self) -> list[str]:
@@ -47,13 +53,34 @@ class Group:
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values."""
         return {
-            "name": self.name,
+            "names": sorted(self.names),
             "reactor": self.reactor,
             "instances": self.instances,
             "threads": sum(self.threads.values()),
             "omitted": self.omitted,
             "frames": [dict(frame) for frame in self.frames],
         }
+
+
+@attrs.define
+class Held:
+    """What reactors hold or processes wait for, of one kind.
+
+    :ivar what: a function, or a coroutine and where it is.
+    :ivar names: of tasks, in which numbers are ``#``; else empty.
+    """
+
+    what: str
+    count: int = 0
+    instances: set[str] = attrs.field(factory=set)
+    names: set[str] = attrs.field(factory=set)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-able values."""
+        shown: dict[str, Any] = {"what": self.what, "count": self.count}
+        if self.names:
+            shown["names"] = sorted(self.names)
+        return {**shown, "instances": sorted(self.instances)}
 
 
 @attrs.define
@@ -70,7 +97,7 @@ class Stalled:
     @property
     def count(self) -> int:
         """How often, in all."""
-        return sum(_whole(each.get("count")) for each in self.stalls.values())
+        return sum(whole(each.get("count")) for each in self.stalls.values())
 
     @property
     def longest(self) -> float:
@@ -98,20 +125,45 @@ class Stalled:
 
 
 def group_stacks(answers: Iterable[Answer]) -> list[Group]:
-    """Group the threads of thread dumps, those of the fewest instances first: they differ."""
+    """Group the threads of thread dumps, those of the fewest instances first: they differ.
+
+    A reactor's own thread makes the dump, by whatever way the request came in: of it only
+    the application's frames count.
+    """
     groups: dict[tuple[Any, ...], Group] = {}
     for answer in answers:
         for thread in _dicts(answer.reply.data.get("threads")):
             frames = _dicts(thread.get("frames"))
-            name = _NUMBERS.sub("#", str(thread.get("name") or "a thread"))[:MAX_NAME]
             reactor = thread.get("reactor") is True
-            key = (name, reactor, *map(_known_by, frames))
+            known = (_known_by(frame) for frame in frames)
+            key = (reactor, *(each for each in known if not reactor or each[2]))
             group = groups.get(key)
             if group is None:
-                group = Group(name, reactor, frames, _whole(thread.get("omitted")))
-                groups[key] = group
+                group = groups[key] = Group(reactor, frames, whole(thread.get("omitted")))
             group.threads[answer.sender] = group.threads.get(answer.sender, 0) + 1
-    return sorted(groups.values(), key=lambda group: (len(group.threads), group.name))
+            name = _name(thread.get("name"), "a thread")
+            group.names[name] = group.names.get(name, 0) + 1
+    return sorted(groups.values(), key=lambda group: (len(group.threads), sorted(group.names)))
+
+
+def group_held(answers: Iterable[Answer], key: str, part: str) -> list[Held]:
+    """Count what services hold by what it is, the most frequent first.
+
+    :param key: ``delayed_calls``, ``deferreds``, or ``tasks``.
+    :param part: what it is known by: ``function``, ``waits``, ``coroutine``.
+    """
+    found: dict[str, Held] = {}
+    for answer in answers:
+        for each in _dicts(answer.reply.data.get(key)):
+            what = _text(each.get(part))
+            if _text(each.get("place")):
+                what = f"{what} at {each['place']}"
+            held = found.setdefault(what, Held(what))
+            held.count += whole(each["count"]) if "count" in each else 1
+            held.instances.add(answer.sender)
+            if key == "tasks":
+                held.names.add(_name(each.get("name"), "a task"))
+    return sorted(found.values(), key=lambda held: (-held.count, held.what))
 
 
 def group_stalls(answers: Iterable[Answer]) -> list[Stalled]:
@@ -119,23 +171,61 @@ def group_stalls(answers: Iterable[Answer]) -> list[Stalled]:
     groups: dict[tuple[str, str], Stalled] = {}
     for answer in answers:
         for stall in _dicts(answer.reply.data.get("stalls")):
-            place, source = str(stall.get("place")), str(stall.get("source") or "")
-            head, colon, rest = place.partition(":")
-            key = (f"{_end(head)}{colon}{rest}", source)
+            place, source = _text(stall.get("place")), _text(stall.get("source"))
+            key = (_end(place), source)
             groups.setdefault(key, Stalled(place, source)).stalls[answer.sender] = stall
     return sorted(groups.values(), key=lambda group: -group.last)
 
 
+def whole(value: object) -> int:
+    """Return a whole number that somebody sent; zero for what is none, or none of ours."""
+    good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER
+    return value if good else 0  # type: ignore[return-value]
+
+
 def _known_by(frame: Mapping[str, Any]) -> tuple[str, str, int, str]:
-    file = str(frame.get("file"))
-    if _FOREIGN.search(file):
-        return _end(file), str(frame.get("function")), 0, ""
-    line, source = _whole(frame.get("line")), str(frame.get("source"))
-    return _end(file), str(frame.get("function")), line, source
+    """Return what a frame is compared by; the line is 0 where it does not matter."""
+    file, function = _text(frame.get("file")), _text(frame.get("function"))
+    if _foreign(file):
+        return _end(file), function, 0, ""
+    return _end(file), function, max(1, whole(frame.get("line"))), _text(frame.get("source"))
+
+
+def _foreign(path: str) -> bool:
+    """Say whether a file is Python's, an installed package's or ours."""
+    if path.startswith("<"):
+        return True
+    parts = path.replace("\\", "/").split("/")
+    folders = [part.lower() for part in parts[:-1]]
+    if not _INSTALLED.isdisjoint(folders):
+        return True
+    for first, second in zip(parts, parts[1:], strict=False):
+        if first == "backplane" and second in _OURS:
+            return True
+    return any(
+        # lib/python3.11 is Unix's, Python311\Lib is Windows'.
+        (first in ("lib", "lib64") and _python(second)) or (_python(first) and second == "lib")
+        for first, second in zip(folders, folders[1:], strict=False)
+    )
+
+
+def _python(folder: str) -> bool:
+    version = folder.removeprefix("python")
+    return version != folder and version.replace(".", "").isdigit()
 
 
 def _end(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[2]
+
+
+def _name(value: object, otherwise: str) -> str:
+    """Return a name with ``#`` in place of each number."""
+    runs = groupby(_text(value)[:MAX_NAME], str.isdecimal)
+    return "".join("#" if digits else "".join(run) for digits, run in runs) or otherwise
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:
@@ -143,8 +233,5 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if good and abs(value) <= MAX_NUMBER else 0.0  # type: ignore[arg-type]

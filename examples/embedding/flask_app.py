@@ -7,7 +7,7 @@ import time
 from flask import Flask
 
 from backplane import DataItem, ThreadedManagement, start_in_thread
-from backplane.parts import Application, Paused
+from backplane.parts import Application
 
 logging.basicConfig(level="INFO")
 log = logging.getLogger("shop")
@@ -29,14 +29,10 @@ def database() -> None:
     time.sleep(float(os.environ.get("QUERY_SECONDS", "0.1")))
 
 
-@app.errorhandler(Paused)
-def closed(error: Paused) -> tuple[str, int]:
-    return "closed\n", 503
-
-
 @app.post("/")
-@shop.work().guard(wait=False)
 def order() -> tuple[str, int]:
+    if shop.paused():
+        return "closed\n", 503
     facts["orders"] += 1
     log.debug("order %d", facts["orders"])
     app.extensions["management"].put(DataItem(f"order {facts['orders']}"))

@@ -21,7 +21,7 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorFromThreads, IStreamClientEndpoint
 from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
@@ -42,6 +42,7 @@ from backplane.node.renewal import Sources
 from backplane.node.spool import Spool
 from backplane.node.statefile import StateFile
 from backplane.node.trust import make_audit
+from backplane.stalls import StallWatch
 
 __all__ = ["Management"]
 
@@ -120,6 +121,7 @@ class Management(MultiService):
         self._early: list[Deferred[None]] = []
         self._listeners: list[Callable[[ManagementState], None]] = []
         self._stopping: Deferred[None] | None = None
+        self._stalls: StallWatch | None = None
         for name, given in (
             ("info_source", info_source),
             ("pausable", pausable),
@@ -257,12 +259,24 @@ class Management(MultiService):
                 started.append(application)
             super().startService()
             self._node.start()
+            self._watch(reactor)
         except BaseException:
             self._undo_start(started)
             raise
         early, self._early = self._early, []
         for waiter in early:
             self._node.presence.when_ready().addBoth(_settle, waiter)
+
+    def _watch(self, reactor: Any) -> None:
+        """Look out for calls that block the reactor, if that is wanted; a clock has no thread."""
+        if self.config.stall_watch and IReactorFromThreads.providedBy(reactor):
+            self._stalls = StallWatch(reactor, self.logger("backplane.stalls"))
+            self._stalls.start()
+
+    def _watch_no_more(self) -> None:
+        watch, self._stalls = self._stalls, None
+        if watch is not None:
+            watch.stop()
 
     def _remember(self) -> Remembering | None:
         if self._state_file is None:
@@ -301,6 +315,7 @@ class Management(MultiService):
     def _forget_node(self) -> None:
         node, self._node = self._node, None
         self.running = 0
+        self._watch_no_more()
         for agent in node.agents.values() if node is not None else ():
             if agent.parent is self:
                 agent.disownServiceParent()
@@ -315,6 +330,7 @@ class Management(MultiService):
 
     def abandon(self) -> None:
         """Let go of files in a forked child, whose parent goes on; nothing is sent."""
+        self._watch_no_more()
         _here.discard((self.config.collective, self.config.identity))
         if self._audit is not None:
             self._audit.close()

@@ -145,7 +145,7 @@ class StallWatch:
         self._seconds = seconds
         self._beat = threading.Event()
         self._ended = threading.Event()
-        self._watched = self._pid = 0
+        self._watched, self._pid = 0, os.getpid()
         self._named: dict[str, float] = {}
         self._thread: threading.Thread | None = None
         self.memory = StallMemory()
@@ -175,12 +175,19 @@ class StallWatch:
 
     def _run(self) -> None:
         while not self._ended.wait(self._threshold / 2):
-            if _waits(sys._current_frames().get(self._watched)):
+            if self._idle():
                 continue
             self._beat.clear()
             self._reactor.callFromThread(self._beat.set)
             if not self._beat.wait(self._threshold) and not self._ended.is_set():
                 self._stalled()
+
+    def _idle(self) -> bool:
+        # A loop that somebody has left without a word to us is not stuck either.
+        loop = getattr(self._reactor, "_asyncioEventloop", None)
+        if loop is not None and not loop.is_running():
+            return True
+        return _waits(sys._current_frames().get(self._watched))
 
     def _stalled(self) -> None:
         """Name the place, and wait for the end."""
@@ -214,7 +221,8 @@ class StallService(Service):
 
         StallService().setServiceParent(application)
 
-    ``twistd backplane`` has one. What it finds goes to the log as ``backplane.stalls``.
+    ``twistd backplane`` has one, and with ``stall_watch: true`` a management watches by itself.
+    What is found goes to the log as ``backplane.stalls``.
 
     :param reactor: what to watch; the global one by default, asked for at start.
     :param threshold: seconds without a turn that count as a stall.

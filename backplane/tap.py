@@ -194,7 +194,7 @@ class _Standalone(MultiService):
             self._make(management, loaded)
             management.setServiceParent(self)
             super().startService()
-            self._watch()
+            self._watch(management)
         except (Exception, SystemExit) as error:
             self._fail(error)
         finally:
@@ -211,11 +211,12 @@ class _Standalone(MultiService):
             self._hangups.stop()
         return result
 
-    def _watch(self) -> None:
+    def _watch(self, management: Management) -> None:
         from twisted.internet import reactor  # twistd's own, which runs this
 
-        self._stalls = StallService(reactor)
-        self._stalls.startService()
+        if management.config.stall_watch is None:  # else it does as it is told
+            self._stalls = StallService(reactor)
+            self._stalls.startService()
         self._hangups = HangUps(reactor.stop, reactor, self._log)
         self._hangups.start()
 

@@ -25,7 +25,7 @@ from backplane.client.stacks import (
     whole,
 )
 
-__all__ = ["stalls_command", "threads_command"]
+__all__ = ["stalls", "stalls_command", "threads", "threads_command"]
 
 NAMES: Final = 5
 """Names of threads that are shown of one group."""
@@ -70,46 +70,49 @@ def threads_command(console: Console, /, **given: Any) -> int:
       backplane demo threads -o json
     """
 
-    async def work(command: Command) -> ExitCode:
-        outcome = await command.ask("threaddump", change=False)
-        groups = group_stacks(outcome.good)
-        rows = [
-            {
-                **group.as_dict(),
-                "count": len(group.threads),
-                "called": _names(group),
-                "place": _place(group.frames),
-                "who": listed(group.instances),
-            }
-            for group in groups
-        ]
-        held = {key: group_held(outcome.good, key, part) for key, part, _ in _HELD}
-        cut = sorted(
-            answer.sender for answer in outcome.good if answer.reply.data.get("truncated") is True
-        )
-        document = {
-            **outcome.as_dict(),
-            "replies": [],
-            "groups": [group.as_dict() for group in groups],
-            **{key: [each.as_dict() for each in rows] for key, rows in held.items()},
-            "thread_pools": _pools(outcome.good),
-            "truncated": cut,
-        }
-        if console.form == "names":
-            rows = [{"identity": name} for name in sorted({n for g in groups for n in g.threads})]
-        if not show_rows(console, rows, _THREADS, service=command.service, document=document):
-            for group in groups:
-                for line in _lines(group, len(outcome.good), command.verbose):
-                    console.print(line)
-                console.print()
-            for line in _others(outcome.good, held, command.verbose):
-                console.print(line)
-        if cut and console.form != "json":
-            console.note(f"Not all of it could be sent by {len(cut)}: {listed(cut)}")
-        command.tell(outcome)
-        return outcome.exit_code
+    return operate(console, given, threads)
 
-    return operate(console, given, work)
+
+async def threads(command: Command) -> ExitCode:
+    """Ask for the dumps, and show them; see the command."""
+    console = command.console
+    outcome = await command.ask("threaddump", change=False)
+    groups = group_stacks(outcome.good)
+    rows = [
+        {
+            **group.as_dict(),
+            "count": len(group.threads),
+            "called": _names(group),
+            "place": _place(group.frames),
+            "who": listed(group.instances),
+        }
+        for group in groups
+    ]
+    held = {key: group_held(outcome.good, key, part) for key, part, _ in _HELD}
+    cut = sorted(
+        answer.sender for answer in outcome.good if answer.reply.data.get("truncated") is True
+    )
+    document = {
+        **outcome.as_dict(),
+        "replies": [],
+        "groups": [group.as_dict() for group in groups],
+        **{key: [each.as_dict() for each in rows] for key, rows in held.items()},
+        "thread_pools": _pools(outcome.good),
+        "truncated": cut,
+    }
+    if console.form == "names":
+        rows = [{"identity": name} for name in sorted({n for g in groups for n in g.threads})]
+    if not show_rows(console, rows, _THREADS, service=command.service, document=document):
+        for group in groups:
+            for line in _lines(group, len(outcome.good), command.verbose):
+                console.print(line)
+            console.print()
+        for line in _others(outcome.good, held, command.verbose):
+            console.print(line)
+    if cut and console.form != "json":
+        console.note(f"Not all of it could be sent by {len(cut)}: {listed(cut)}")
+    command.tell(outcome)
+    return outcome.exit_code
 
 
 @click.command(cls=Spoken)
@@ -127,40 +130,41 @@ def stalls_command(console: Console, /, **given: Any) -> int:
       backplane demo stalls -F dc=DC1 -o json
     """
 
-    async def work(command: Command) -> ExitCode:
-        outcome = await command.ask("stalls", change=False)
-        groups = group_stalls(outcome.good)
-        blind = sorted(
-            answer.sender
-            for answer in outcome.good
-            if answer.reply.data.get("watching") is not True
-        )
-        rows = [
-            {**each.as_dict(), "when": clock(each.last), "who": listed(sorted(each.stalls))}
-            for each in groups
-        ]
-        document = {
-            **outcome.as_dict(),
-            "replies": [],
-            "stalls": [each.as_dict() for each in groups],
-            "not_watching": blind,
-        }
-        if console.form == "names":
-            names = sorted({name for each in groups for name in each.stalls})
-            rows = [{"identity": name} for name in names]
-        if not show_rows(console, rows, _STALLS, service=command.service, document=document):
-            for each in groups:
-                for line in _stall(each):
-                    console.print(line)
-                console.print()
-            if not groups and outcome.good:
-                console.print(f"No stalls on {len(outcome.good)} service(s)")
-        if blind and console.form != "json":
-            console.note(f"Nobody looks for stalls on {len(blind)}: {listed(blind)}")
-        command.tell(outcome)
-        return outcome.exit_code
+    return operate(console, given, stalls)
 
-    return operate(console, given, work)
+
+async def stalls(command: Command) -> ExitCode:
+    """Ask for the stalls, and show them; see the command."""
+    console = command.console
+    outcome = await command.ask("stalls", change=False)
+    groups = group_stalls(outcome.good)
+    blind = sorted(
+        answer.sender for answer in outcome.good if answer.reply.data.get("watching") is not True
+    )
+    rows = [
+        {**each.as_dict(), "when": clock(each.last), "who": listed(sorted(each.stalls))}
+        for each in groups
+    ]
+    document = {
+        **outcome.as_dict(),
+        "replies": [],
+        "stalls": [each.as_dict() for each in groups],
+        "not_watching": blind,
+    }
+    if console.form == "names":
+        names = sorted({name for each in groups for name in each.stalls})
+        rows = [{"identity": name} for name in names]
+    if not show_rows(console, rows, _STALLS, service=command.service, document=document):
+        for each in groups:
+            for line in _stall(each):
+                console.print(line)
+            console.print()
+        if not groups and outcome.good:
+            console.print(f"No stalls on {len(outcome.good)} service(s)")
+    if blind and console.form != "json":
+        console.note(f"Nobody looks for stalls on {len(blind)}: {listed(blind)}")
+    command.tell(outcome)
+    return outcome.exit_code
 
 
 _HELD: Final = (

@@ -8,7 +8,7 @@ it makes no difference on which line of Python's a thread waits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, Final
 
 import attrs
@@ -199,13 +199,13 @@ def _foreign(path: str) -> bool:
     folders = [part.lower() for part in parts[:-1]]
     if not _INSTALLED.isdisjoint(folders):
         return True
-    for first, second in zip(parts, parts[1:], strict=False):
+    for first, second in pairwise(parts):
         if first == "backplane" and second in _OURS:
             return True
     return any(
         # lib/python3.11 is Unix's, Python311\Lib is Windows'.
         (first in ("lib", "lib64") and _python(second)) or (_python(first) and second == "lib")
-        for first, second in zip(folders, folders[1:], strict=False)
+        for first, second in pairwise(folders)
     )
 
 

@@ -155,6 +155,8 @@ class ServiceConfig:
     :ivar state_file: what a restart must not forget; ``None`` for nothing.
     :ivar loglevel_lease: seconds after which the application's level ``debug`` is taken back
         when nobody says when; ``None`` for never.
+    :ivar stall_watch: whether the reactor is watched for calls that block it; ``None`` for
+        under ``twistd backplane`` only.
     :ivar strict: whether everything that may be loose is refused.
     """
 
@@ -183,6 +185,7 @@ class ServiceConfig:
     ping_interval: float = 30.0
     state_file: str | None = None
     loglevel_lease: float | None = None
+    stall_watch: bool | None = None
     strict: bool = False
 
     @property

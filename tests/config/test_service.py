@@ -171,6 +171,7 @@ class Good(Files):
             "reply_to": ["acme.replies.>"],
             "ping_interval": 20,
             "loglevel_lease": "1h30m",
+            "stall_watch": False,
             "auth": {"insecure": False, "full": ["a"], "read_only": [], "hidden": True},
         }
         expected = ServiceConfig(
@@ -189,6 +190,7 @@ class Good(Files):
             reply_to=("acme.replies.>",),
             ping_interval=20,
             loglevel_lease=5400.0,
+            stall_watch=False,
             auth=AuthConfig(full=("a",), hidden=True),
         )
         text = json.dumps({"management": values}, indent="\t")

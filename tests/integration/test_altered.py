@@ -169,7 +169,7 @@ class TableTests(RunningCase):
         for row in ROWS:
             await self.refused(row, counts)
         await self.sent(CAPTURED.encode())
-        self.assertEqual(self.called(), ["pause", "paused"])
+        self.assertEqual(self.called(), ["paused", "pause", "paused"])
         ((_, reply),) = self.replies
         self.assertEqual((reply.status, reply.data), (0, {"paused": True}))
         for row in REPEATS:
@@ -191,7 +191,7 @@ class RestartTests(RunningCase):
         """A change that was carried out before the start is refused with a reply."""
         first = await self.manage(TIME - 0.5)
         await self.sent(CAPTURED.encode())
-        self.assertEqual(self.called(), ["pause", "paused"])
+        self.assertEqual(self.called(), ["paused", "pause", "paused"])
         await first.stopService()
         await self.manage(TIME + 10.0)
         for payload in (
@@ -210,7 +210,7 @@ class RestartTests(RunningCase):
         """With its memory in a file, each repeat of what was carried out is known as one."""
         first = await self.manage(TIME - 0.5, state_file=self.state)
         await self.sent(CAPTURED.encode())
-        self.assertEqual(self.called(), ["pause", "paused"])
+        self.assertEqual(self.called(), ["paused", "pause", "paused"])
         await first.stopService()
         await self.manage(TIME + 10.0, state_file=self.state)
         counts: Counter[str] = Counter()
@@ -227,7 +227,7 @@ class InsecureTests(RunningCase):
         """It takes a signed request for what it says, as Choria's do (captured), and once."""
         await self.manage(TIME - 0.5)
         await self.sent(CAPTURED.encode())
-        self.assertEqual(self.called(), ["pause", "paused"])
+        self.assertEqual(self.called(), ["paused", "pause", "paused"])
         found = await self.sent(CAPTURED.encode())
         self.assertEqual(self.called(), [])
         self.assertEqual(found["dropped"], {"repeated": 1})

@@ -187,6 +187,17 @@ class NamedTests(BreakerCase):
             self.assertIn(words, answer.reply.message)
             if status is not None:
                 self.assertEqual(answer.reply.status, status)
+        self.assertEqual(await self.states(), before)
+
+
+class NamedSecureTests(NamedTests):
+    """The same with certificates."""
+
+    secure = True
+
+    async def test_reader(self) -> None:
+        """Who may only look sees the breakers, and opens none."""
+        before = await self.states()
         reader = self.operator(READ_ONLY)
         outcome = await self.ask("change", reader, target="breaker:payments", to="open")
         self.assertEqual(
@@ -200,12 +211,6 @@ class NamedTests(BreakerCase):
                 answer.reply.data["breakers"], dict.fromkeys(("payments", "search"), "closed")
             )
         self.assertEqual(await self.states(), before)
-
-
-class NamedSecureTests(NamedTests):
-    """The same with certificates."""
-
-    secure = True
 
 
 class WorkTests(BreakerCase):

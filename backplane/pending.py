@@ -72,7 +72,9 @@ def pending_tasks(reactor: object) -> tuple[list[dict[str, Any]], int]:
 
 
 def _waits(deferred: Deferred[Any]) -> str:
-    callbacks: Any = deferred.callbacks
+    # Twisted's name for them has changed, and the one of old warns.
+    held = vars(deferred)
+    callbacks: Any = held.get("_callbacks", held.get("callbacks"))
     try:
         function, args, _ = callbacks[0][0]
     except (IndexError, TypeError, ValueError):

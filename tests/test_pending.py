@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import warnings
+from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.trial.unittest import SynchronousTestCase
@@ -52,6 +54,35 @@ class PendingTests(SynchronousTestCase):
         self.assertIn(f"{__name__}._first", self.found())
         waits.callback("x")
         self.assertNotIn(f"{__name__}._first", self.found())
+
+    def test_evil(self) -> None:
+        """Values that callbacks are given are not looked at; classes and callables are named."""
+
+        class Evil:
+            def __getattribute__(self, name: str) -> object:
+                raise RuntimeError(SECRET)
+
+            def __call__(self, result: object, *args: object) -> object:
+                return result
+
+        evil: Any = Evil()
+        kept: list[Deferred[Any]] = [Deferred() for _ in range(4)]
+        kept[0].addCallback(evil)
+        kept[1].addCallback(_first, evil)
+        kept[2].addCallback(int)
+        found = self.found()
+        self.assertIn("PendingTests.test_evil.<locals>.Evil", found)
+        self.assertIn(f"{__name__}._first", found)
+        self.assertIn("builtins.int", found)
+        self.assertIn("nothing", found)
+
+    def test_silent(self) -> None:
+        """A program for which warnings are errors has an answer, too."""
+        waits: Deferred[str] = Deferred()
+        waits.addCallback(_first, SECRET)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.assertIn(f"{__name__}._first", self.found())
 
     def test_tasks(self) -> None:
         """The tasks of a loop, with coroutine and place."""

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from backplane import stalls
 from backplane.reactors.background import BackgroundReactor
-from backplane.stalls import StallWatch, find_place
+from backplane.stalls import MAX_KEPT, Stall, StallMemory, StallWatch, find_place, stalls_of
 from tests.node.messages import Lines
 
 
@@ -28,6 +28,7 @@ class StallTests(SynchronousTestCase):
         self.log = Lines()
         self.background = BackgroundReactor("watched")
         self.background.start()
+        self.told: list[dict[str, Any]] = []
         self.addCleanup(self.background.stop)
         self.watch = StallWatch(self.background.reactor, self.log.logger(), threshold=0.05)
         self.background.call(self.watch.start)
@@ -36,11 +37,15 @@ class StallTests(SynchronousTestCase):
     def stop(self) -> None:
         self.background.call(self.watch.stop)
 
+    def seen(self) -> None:
+        """Keep what is told of the reactor at the moment."""
+        self.told.append(stalls_of(self.background.reactor))
+
     def hold(self) -> None:
         """Block the reactor until the log names the place, in which ``blocked`` waits."""
         named = threading.Event()
         log: Any = self.watch._log
-        self.patch(self.watch, "_log", Telling(log, named))
+        self.patch(self.watch, "_log", Telling(log, named, self.seen))
 
         def blocked() -> None:
             named.wait(60)  # the line that is named
@@ -55,6 +60,25 @@ class StallTests(SynchronousTestCase):
         self.assertIn("the reactor is stuck", stuck)
         self.assertIn("test_stalls.py:", stuck)
         self.assertIn("in blocked: named.wait(60)  # the line that is named", stuck)
+
+    def test_remembered(self) -> None:
+        """What the log says is remembered: while it lasts without an end, and then with one."""
+        self.hold()
+        while self.log.texts("warn") == []:
+            self.background.call(lambda: None)
+        self.seen()
+        during, after = self.told[0], self.told[-1]
+        self.assertIs(during["watching"], True)
+        (stuck,), (over,) = during["stalls"], after["stalls"]
+        self.assertIsNone(stuck["seconds"])
+        self.assertGreaterEqual(over["seconds"], 0.05)
+        self.assertEqual(over["longest"], over["seconds"])
+        for each in (stuck, over):
+            self.assertEqual(each["source"], "named.wait(60)  # the line that is named")
+            self.assertRegex(each["place"], r"test_stalls\.py:\d+ in blocked$")
+            self.assertEqual((each["count"], each["at"]), (1, stuck["at"]))
+        self.stop()
+        self.assertEqual(stalls_of(self.background.reactor), {"stalls": [], "watching": False})
 
     def test_turning(self) -> None:
         """A reactor that turns is not mentioned."""
@@ -104,6 +128,46 @@ class StallTests(SynchronousTestCase):
         self.assertNotIn("backplane-stalls", names)
         calls = self.background.call(self.background.reactor.getDelayedCalls)
         self.assertEqual(calls, [])
+
+
+class MemoryTests(SynchronousTestCase):
+    """The last places."""
+
+    def setUp(self) -> None:
+        self.now = 1000.0
+        self.memory = StallMemory(lambda: self.now)
+
+    def test_again(self) -> None:
+        """One place is one entry, with how often, the last time, and the longest."""
+        for seconds in (5.0, 2.0):
+            self.memory.begun(Stall("a.py:1 in f", "sleep()"), 1.0)
+            self.memory.ended(Stall("a.py:1 in f", "sleep()"), seconds)
+            self.now += 100
+        (told,) = self.memory.told()
+        self.assertEqual(
+            told,
+            {
+                "at": 1099.0,
+                "seconds": 2.0,
+                "longest": 5.0,
+                "place": "a.py:1 in f",
+                "source": "sleep()",
+                "count": 2,
+            },
+        )
+
+    def test_bounded(self) -> None:
+        """So many places, the last ones; what was forgotten may still end."""
+        first = Stall("first", "")
+        self.memory.begun(first, 1.0)
+        for number in range(MAX_KEPT):
+            self.memory.begun(Stall(f"place {number}", ""), 1.0)
+        self.memory.ended(first, 9.0)
+        places = [each["place"] for each in self.memory.told()]
+        self.assertEqual(places, [f"place {number}" for number in range(MAX_KEPT)])
+        self.memory.begun(Stall("place 0", ""), 1.0)
+        self.assertEqual(self.memory.told()[-1]["place"], "place 0")
+        self.assertEqual(len(self.memory.told()), MAX_KEPT)
 
 
 class WaitingTests(SynchronousTestCase):
@@ -157,12 +221,14 @@ class WaitingTests(SynchronousTestCase):
 class Telling:
     """A logger that also tells of the first line."""
 
-    def __init__(self, log: Any, named: threading.Event) -> None:
+    def __init__(self, log: Any, named: threading.Event, seen: Callable[[], None]) -> None:
         self._log = log
         self._named = named
+        self._seen = seen
 
     def error(self, *args: Any, **values: Any) -> None:
         self._log.error(*args, **values)
+        self._seen()
         self._named.set()
 
     def warn(self, *args: Any, **values: Any) -> None:

@@ -13,6 +13,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.logger import globalLogPublisher
 
 from backplane import Management, Phase, tap
+from backplane.stalls import stalls_of
 from backplane.testing import Harness
 from tests.node.messages import Lines
 from tests.test_tap import APPLICATION, TapCase
@@ -96,6 +97,25 @@ class MakingTests(TapCase):
         self.assertFalse(info["shutdown_feature"])
         self.assertTrue(self.harness.ask("pause", name="app").data["paused"])
         self.assertTrue(app.closed)
+
+    def watched(self, **given: Any) -> bool:
+        """Say whether the reactor is watched while a service runs."""
+        from twisted.internet import reactor
+
+        service = self.make(self.config("make", **given))
+        service.startService()
+        watched = bool(stalls_of(reactor)["watching"])
+        self.harness.result_of(maybeDeferred(service.stopService))
+        self.assertIs(stalls_of(reactor)["watching"], False)
+        return watched
+
+    def test_stall_watch(self) -> None:
+        """twistd's reactor is watched."""
+        self.assertTrue(self.watched())
+
+    def test_stall_watch_off(self) -> None:
+        """Unless the file says otherwise."""
+        self.assertFalse(self.watched(stall_watch=False))
 
     def test_service(self) -> None:
         """An ``IService`` starts before ready, and stops after new work was refused."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Final, TextIO
 
@@ -24,7 +24,16 @@ MAX_SHOWN: Final = 2000
 _CHUNKS: Final = 10_000
 """Pieces of a JSON document, a few characters each, that are written together."""
 
-_PLAIN: Final = {"✓": "yes", "✘": "no", "…": "...", "▖": "|", "▘": "/", "▝": "-", "▗": "\\"}
+_PLAIN: Final = {
+    "✓": "yes",
+    "✘": "no",
+    "…": "...",
+    "→": "->",
+    "▖": "|",
+    "▘": "/",
+    "▝": "-",
+    "▗": "\\",
+}
 _COLOURS: Final = {"red": "31", "green": "32", "yellow": "33"}
 
 
@@ -40,6 +49,8 @@ class Console:
     :param environ: ``NO_COLOR`` and ``TERM`` are looked at.
     :ivar form: in which lists are written; one of :data:`backplane.cli.formats.FORMS`.
     :ivar only: of which answers, one of :data:`backplane.cli.formats.ONLY`, or ``None``.
+    :ivar live: whether progress can be shown on standard error; ``screen``: whether standard
+        output is a terminal that can be drawn on.
     """
 
     def __init__(self, out: TextIO | None, err: TextIO | None, environ: Mapping[str, str]) -> None:
@@ -49,6 +60,8 @@ class Console:
         self._colour_out = not plain and _is_terminal(self._out)
         self._colour_err = not plain and _is_terminal(self._err)
         self.live = _is_terminal(self._err) and environ.get("TERM") != "dumb"
+        self.screen = _is_terminal(self._out) and environ.get("TERM") != "dumb"
+        self._environ = environ
         self.form = "text"
         self.only: str | None = None
         self._open = 0  # characters of the line that progress has written
@@ -62,6 +75,32 @@ class Console:
         self._end_line()
         painted = _painted(text, colour) if self._colour_out else text
         self._out = _write(self._out, f"{before}{painted}\n", self._lost)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Columns and lines of the terminal that standard output is; ``None`` when it is none."""
+        if not self.screen:
+            return None
+        try:
+            columns, lines = os.get_terminal_size(self._out.fileno())
+        except (OSError, ValueError):
+            columns = lines = 0
+        given = self._environ.get("COLUMNS", "")
+        if given.isascii() and given.isdigit():
+            columns = int(given)
+        return columns or 80, lines or 24
+
+    def draw(self, lines: Sequence[tuple[str, str | None]], *, anew: bool = False) -> None:
+        """Draw lines, each with its colour, over what the terminal shows.
+
+        :param anew: take away what was there first.
+        """
+        self._end_line()
+        painted = (_painted(text, colour) if self._colour_out else text for text, colour in lines)
+        # Each line over the one before: what is erased first flickers.
+        text = "".join(f"{line}\x1b[K\n" for line in painted)
+        start = "\x1b[2J\x1b[H" if anew else "\x1b[H"
+        self._out = _write(self._out, f"{start}{text}\x1b[J", self._lost)
 
     def print_json(self, value: object) -> None:
         """Write a value as JSON, piece by piece: the text for a large fleet is not held whole."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import click
@@ -12,12 +13,18 @@ from backplane.cli.formats import Columns, show_rows
 from backplane.cli.history import listed
 from backplane.cli.session import Command, operate
 from backplane.client.accounting import ExitCode
-from backplane.client.facts import compare
+from backplane.client.facts import Difference, compare
 
-__all__ = ["diff_command"]
+__all__ = ["diff_command", "shown"]
 
 MAX_VALUES: Final = 10
 """Values of one fact that are shown, without ``-v``."""
+
+MAX_TEXT: Final = 100
+"""Characters of a value that are shown, without ``-v``."""
+
+MAX_FACTS: Final = 50
+"""Facts that are shown, without ``-v``: those in which the fewest differ."""
 
 _COLUMNS: Final[Columns] = (
     ("FACT", "fact"),
@@ -34,6 +41,8 @@ _COLUMNS: Final[Columns] = (
 @click.pass_obj
 def diff_command(console: Console, /, facts: tuple[str, ...], **given: Any) -> int:
     """Shows in which facts, versions and log levels instances differ from the others.
+
+    The others are those that have the most common value. -v shows all facts, values and names.
 
     \b
     Examples:
@@ -52,7 +61,7 @@ def diff_command(console: Console, /, facts: tuple[str, ...], **given: Any) -> i
             for name in names
         ]
         if console.form == "names":
-            # Where everybody has his own value nobody differs from the others.
+            # Where no value is the usual one nobody differs from the others.
             rows = [row for row in rows if row["usual"] is not None]
         document = {
             **outcome.as_dict(),
@@ -60,23 +69,43 @@ def diff_command(console: Console, /, facts: tuple[str, ...], **given: Any) -> i
             "differences": [each.as_dict() for each in found],
         }
         if not show_rows(console, rows, _COLUMNS, service=command.service, document=document):
-            for each in found:
-                if each.usual is None:
-                    console.print(f"{safe(each.fact)}: {len(each.others)} different values")
-                    if not command.verbose:
-                        continue
-                else:
-                    console.print(f"{safe(each.fact)}: {safe(each.usual)} on {each.count}")
-                values = list(each.others.items())
-                shown = values if command.verbose else values[:MAX_VALUES]
-                for value, names in shown:
-                    who = ", ".join(map(safe, names)) if command.verbose else listed(names)
-                    console.print(f"  {safe(value)} on {len(names)}: {who}")
-                if len(shown) < len(values):
-                    console.print(f"  … and {len(values) - len(shown)} more values")
+            for line in shown(found, whole=command.verbose):
+                console.print(line)
             if not found and outcome.good:
                 console.print(f"No differences between {len(outcome.good)} service(s)")
         command.tell(outcome)
         return outcome.exit_code
 
     return operate(console, given, work)
+
+
+def shown(found: Sequence[Difference], *, whole: bool) -> Iterator[str]:
+    """Make the lines of the text: facts in which the fewest differ first.
+
+    :param whole: all of it; else what many have to say is cut.
+    """
+    ordered = sorted(found, key=lambda each: (each.usual is None, each.differing, each.fact))
+    for each in ordered if whole else ordered[:MAX_FACTS]:
+        yield from _lines(each, whole)
+    if not whole and len(ordered) > MAX_FACTS:
+        yield f"… and {len(ordered) - MAX_FACTS} more facts, shown by -v"
+
+
+def _lines(each: Difference, whole: bool) -> Iterator[str]:
+    values = list(each.others.items())
+    if each.usual is not None:
+        yield f"{safe(each.fact)}: {_value(each.usual, whole)} on {each.count}"
+    elif not whole and len(values) == each.differing > 2:
+        yield f"{safe(each.fact)}: {len(values)} different values"
+        return
+    else:
+        yield f"{safe(each.fact)}: {len(values)} values"
+    for value, names in values if whole else values[:MAX_VALUES]:
+        who = ", ".join(map(safe, names)) if whole else listed(names)
+        yield f"  {_value(value, whole)} on {len(names)}: {who}"
+    if not whole and len(values) > MAX_VALUES:
+        yield f"  … and {len(values) - MAX_VALUES} more values"
+
+
+def _value(value: str, whole: bool) -> str:
+    return safe(value) if whole else safe(value, MAX_TEXT)

@@ -16,7 +16,7 @@ from backplane.cli import telling
 from backplane.cli.console import Console, safe
 from backplane.client.accounting import Answer, Outcome, unable
 
-__all__ = ["Spinner", "absences", "failure", "failures", "render"]
+__all__ = ["Spinner", "absences", "doubts", "failure", "failures", "render"]
 
 _QUIET: Final = frozenset({"pause", "resume", "flip", "shutdown", "change", "amend"})
 _FEATURES: Final = (
@@ -257,17 +257,19 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 
 def _remarks(outcome: Outcome) -> Iterator[str]:
-    for title, names in (
-        ("No answer from", outcome.silent),
-        ("Found too late to be asked", outcome.late),
+    yield from _named(
+        ("No answer from", outcome.silent), ("Found too late to be asked", outcome.late)
+    )
+    yield from doubts(outcome)
+
+
+def doubts(outcome: Outcome) -> Iterator[str]:
+    """Make the lines of what is odd, beside who failed or did not answer; some are empty."""
+    yield from _named(
         ("Answered once more", outcome.repeated),
         ("Answered twice and differently, so one may be forged", outcome.conflicts),
         ("Answered without being asked", outcome.unexpected),
-    ):
-        if names:
-            yield ""
-            yield f"{title}: {len(names)}"
-            yield from _listed(names)
+    )
     if outcome.missing:
         yield ""
         number = outcome.expect if outcome.expect is not None else outcome.at_least
@@ -279,6 +281,14 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
     for name in outcome.namesakes:
         yield ""
         yield f"{outcome.discovered[name]} services have the identity {safe(name)}"
+
+
+def _named(*found: tuple[str, Sequence[str]]) -> Iterator[str]:
+    for title, names in found:
+        if names:
+            yield ""
+            yield f"{title}: {len(names)}"
+            yield from _listed(names)
 
 
 def _word(value: object) -> str:

@@ -12,14 +12,16 @@ from backplane.cli.arguments import Seconds, Spoken, target_options
 from backplane.cli.console import Console, safe
 from backplane.cli.driver import run
 from backplane.cli.faults import Fault
-from backplane.cli.formats import Columns, show_rows, table
+from backplane.cli.fitting import cut, fitted
+from backplane.cli.formats import Columns, show_rows
+from backplane.cli.render import doubts
 from backplane.cli.session import Command, connected, prepare
-from backplane.cli.telling import span
+from backplane.cli.telling import moment, named, span
 from backplane.client import fleet
 from backplane.client.accounting import ExitCode, Outcome
-from backplane.client.fleet import Row
+from backplane.client.fleet import Row, Shown
 
-__all__ = ["INTERVAL", "Look", "page", "status_command"]
+__all__ = ["INTERVAL", "Look", "altered", "doubt", "flat", "page", "status_command"]
 
 INTERVAL: Final = 5.0
 """Seconds between two looks of ``--watch``."""
@@ -34,6 +36,9 @@ _COLUMNS: Final[Columns] = (
     ("IN FLIGHT", "in_flight"),
     ("CHANGED", "changed"),
 )
+_DISPENSABLE: Final = ("version", "level", "in_flight", "health", "state")
+"""Columns that a narrow terminal goes without, the first first."""
+
 _COLOURS: Final[Mapping[str, str]] = {
     "silent": "red",
     "failed": "red",
@@ -84,30 +89,43 @@ def flat(row: Row, service: str, now: float) -> dict[str, Any]:
     }
 
 
+def altered(change: Shown, now: float) -> str:
+    """Return what is changed, by whom, for how long, and why."""
+    ends = "" if change.until is None else f" for {span(change.until - now)} more"
+    why = f" ({safe(change.why, 60)})" if change.why else ""
+    shutdown = change.target == "shutdown"
+    to = f"at {moment(change.to, now)}" if shutdown else safe(change.to)
+    return f"{named(change.target)} {to} by {safe(change.who)}{ends}{why}"
+
+
 def _changes(row: Row, now: float) -> Iterator[str]:
     for change in row.changes or ():
-        ends = "" if change.until is None else f" for {span(change.until - now)} more"
-        why = f" ({safe(change.why, 60)})" if change.why else ""
-        yield f"{safe(change.target)} {safe(change.to)} by {safe(change.who)}{ends}{why}"
+        yield altered(change, now)
     told = {change.target for change in row.changes or ()}
     for name in row.open:
         if f"breaker:{name}" not in told:
-            yield f"breaker:{safe(name)} open"
+            yield f"breaker {safe(name)} open"
 
 
-def page(look: Look, service: str, rows: Sequence[Row]) -> Iterator[tuple[str, str | None]]:
-    """Make the lines of the text, each with its colour."""
+def page(
+    look: Look, service: str, rows: Sequence[Row], width: int | None = None
+) -> Iterator[tuple[str, str | None]]:
+    """Make the lines of the text, each with its colour.
+
+    :param width: of the terminal; ``None`` where lines may have any length.
+    """
     now = time.time()
     groups = [fleet.Group("", tuple(rows))] if look.by is None else fleet.groups(rows, look.by)
     for group in groups:
         if look.by is not None:
-            yield f"{safe(look.by)}={safe(group.value)}: {_counts(group.rows)}", None
-        lines = table([flat(row, service, now) for row in group.rows], _COLUMNS)
+            yield cut(f"{safe(look.by)}={safe(group.value)}: {_counts(group.rows)}", width), None
+        listed = [flat(row, service, now) for row in group.rows]
+        lines = iter(fitted(listed, _COLUMNS, width, _DISPENSABLE))
         yield next(lines, ""), None
         for row, line in zip(group.rows, lines, strict=False):
             yield line, _COLOURS.get(row.condition, "yellow")
         yield "", None
-    yield f"{len(rows)} instance(s): {_counts(rows)}", None
+    yield cut(f"{len(rows)} instance(s): {_counts(rows)}", width), None
 
 
 def _counts(rows: Sequence[Row]) -> str:
@@ -130,23 +148,24 @@ def status_command(
 
     The exit code is 2 when somebody is not healthy, 4 when somebody is silent. With --watch it
     goes on until it is interrupted, or --timeout is over: on a terminal it shows the whole
-    again and again, elsewhere a line for each thing that happens.
+    again and again, elsewhere, and with -o jsonl, a line for each thing that happens.
 
     \b
     Examples:
       backplane demo status
       backplane demo status --by dc
-      backplane demo status --watch
+      backplane demo status --watch --interval 10s
+      backplane demo status --watch -o jsonl --timeout 1h
       backplane demo status --only failed -o names
     """
     look = Look(by)
     if interval is not None and not watch:
         raise Fault("--interval needs --watch", ExitCode.USAGE)
-    if (watch and given["output"] not in (None, "text")) or (watch and given["as_json"]):
-        raise Fault("--watch is text; take another form without it", ExitCode.USAGE)
+    if watch and (given["as_json"] or given["output"] not in (None, "text", "jsonl")):
+        raise Fault("--watch goes on: it is text, or -o jsonl", ExitCode.USAGE)
     asked = prepare(console, given)
     if watch:
-        from backplane.cli.watching import watched
+        from backplane.cli.watchloop import watched
 
         return int(
             run(lambda reactor: watched(asked, reactor, console, look, interval or INTERVAL))
@@ -164,13 +183,24 @@ def status_command(
             service=command.service,
             document=look.document(outcome, rows) if console.form == "json" else None,
         ):
-            for line, colour in page(look, command.service, shown):
+            width = None if console.size is None else console.size[0]
+            for line, colour in page(look, command.service, shown, width):
                 console.print(line, colour)
-        if not rows:
-            command.tell(outcome)
+        if console.form != "json":
+            doubt(outcome, console)
         return fleet.exit_code(outcome, rows)
 
     return int(run(lambda reactor: connected(asked, reactor, console, once)))
+
+
+def doubt(outcome: Outcome, console: Console) -> None:
+    """Say what no row shows: that somebody may be missing, that answers are odd, why nobody is."""
+    from backplane.cli.commands import complain
+
+    for line in filter(None, doubts(outcome)):
+        console.note(line)
+    if outcome.error is not None or outcome.perhaps:
+        complain(outcome, console)
 
 
 def _chosen(rows: Sequence[Row], only: str | None) -> list[Row]:

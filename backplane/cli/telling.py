@@ -10,7 +10,7 @@ from typing import Any, Final
 from backplane.cli.console import safe
 from backplane.client.accounting import Answer
 
-__all__ = ["ago", "changed", "clock", "dicts", "ended", "span", "until"]
+__all__ = ["ago", "changed", "clock", "dicts", "ended", "moment", "named", "span", "until"]
 
 MAX_LINES: Final = 200
 
@@ -64,11 +64,11 @@ def changed(answers: Sequence[Answer], now: float) -> Iterator[str]:
         words = f"is {safe(value)}" if value is not None else "goes on"
         end = data.get("until")
         if safe(data.get("target")) == "shutdown" and value is not None:
-            counts["shutdown", f"at {_moment(value, now)}", ""] += 1
+            counts["shutdown", f"at {moment(value, now)}", ""] += 1
             continue
         rounded = round(end) if isinstance(end, int | float) else None
         lasts = "" if rounded is None and value is not None else until(rounded, now)
-        counts[_name(data.get("target")), words, lasts] += 1
+        counts[named(data.get("target")), words, lasts] += 1
     for (target, words, lasts), count in list(counts.items())[:MAX_LINES]:
         yield " ".join(filter(None, [target, words, lasts])) + f": {count}"
 
@@ -82,14 +82,15 @@ def ended(answer: Answer) -> Iterator[tuple[str, bool]]:
             yield "the shutdown is called off", True
         else:
             stays = f"stays {value}" if value == before else f"{before} → {value}"
-            yield f"{_name(each.get('target'))}: {stays}", True
+            yield f"{named(each.get('target'))}: {stays}", True
     for each in dicts(data.get("refused")):
         yield f"not taken back: {safe(each.get('text'))}", False
     if data.get("nothing") is True:
         yield "nothing to take back", True
 
 
-def _name(target: object) -> str:
+def named(target: object) -> str:
+    """Return a target as people call it."""
     text = safe(target)
     if text == "log:":
         return "log level"
@@ -99,7 +100,8 @@ def _name(target: object) -> str:
     return text
 
 
-def _moment(value: object, now: float) -> str:
+def moment(value: object, now: float) -> str:
+    """Return a time that is a target's value in words; any other value as it is, escaped."""
     try:
         at = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

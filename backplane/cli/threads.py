@@ -14,7 +14,7 @@ from backplane.cli.formats import Columns, show_rows
 from backplane.cli.history import listed
 from backplane.cli.session import Command, operate
 from backplane.cli.telling import ago, clock, span
-from backplane.client.accounting import Answer, ExitCode
+from backplane.client.accounting import Answer, ExitCode, Outcome
 from backplane.client.stacks import (
     Group,
     Held,
@@ -26,6 +26,9 @@ from backplane.client.stacks import (
 )
 
 __all__ = ["stalls", "stalls_command", "threads", "threads_command"]
+
+ANSWERS: Final = "answers this request"
+"""What every reactor does when it is asked what it does."""
 
 NAMES: Final = 5
 """Names of threads that are shown of one group."""
@@ -69,7 +72,6 @@ def threads_command(console: Console, /, **given: Any) -> int:
       backplane demo threads -I web1.example.net -v
       backplane demo threads -o json
     """
-
     return operate(console, given, threads)
 
 
@@ -83,7 +85,7 @@ async def threads(command: Command) -> ExitCode:
             **group.as_dict(),
             "count": len(group.threads),
             "called": _names(group),
-            "place": _place(group.frames),
+            "place": ANSWERS if group.reactor else group.place,
             "who": listed(group.instances),
         }
         for group in groups
@@ -93,8 +95,7 @@ async def threads(command: Command) -> ExitCode:
         answer.sender for answer in outcome.good if answer.reply.data.get("truncated") is True
     )
     document = {
-        **outcome.as_dict(),
-        "replies": [],
+        **_accounted(outcome),
         "groups": [group.as_dict() for group in groups],
         **{key: [each.as_dict() for each in rows] for key, rows in held.items()},
         "thread_pools": _pools(outcome.good),
@@ -122,14 +123,14 @@ async def threads(command: Command) -> ExitCode:
 def stalls_command(console: Console, /, **given: Any) -> int:
     """Shows in what the reactors of services were stuck, with the source line.
 
-    A service looks for it under twistd, and in programs that have a StallService.
+    A service looks for it under twistd, and in other programs with stall_watch in its
+    configuration. A reactor that is stuck now answers once it turns again.
 
     \b
     Examples:
       backplane demo stalls
       backplane demo stalls -F dc=DC1 -o json
     """
-
     return operate(console, given, stalls)
 
 
@@ -146,8 +147,7 @@ async def stalls(command: Command) -> ExitCode:
         for each in groups
     ]
     document = {
-        **outcome.as_dict(),
-        "replies": [],
+        **_accounted(outcome),
         "stalls": [each.as_dict() for each in groups],
         "not_watching": blind,
     }
@@ -167,19 +167,19 @@ async def stalls(command: Command) -> ExitCode:
     return outcome.exit_code
 
 
+def _accounted(outcome: Outcome) -> dict[str, Any]:
+    """Return the document without what was answered; that is told in another way."""
+    document = outcome.as_dict()
+    failed = [reply for reply in document["replies"] if reply["statuscode"]]
+    return {**document, "replies": failed}
+
+
 _HELD: Final = (
     ("delayed_calls", "function", "Delayed calls"),
     ("deferreds", "waits", "Pending Deferreds"),
     ("tasks", "coroutine", "Tasks"),
 )
 """What dumps hold besides threads: its key, what it is known by, its title."""
-
-
-def _place(frames: Sequence[Mapping[str, Any]]) -> str:
-    if not frames:
-        return ""
-    last = frames[-1]
-    return f"{last.get('file')}:{last.get('line')} {last.get('function')}"
 
 
 def _lines(group: Group, all_of_them: int, verbose: bool) -> Iterator[str]:
@@ -193,7 +193,7 @@ def _lines(group: Group, all_of_them: int, verbose: bool) -> Iterator[str]:
         for name in who:
             yield f"    on {safe(name)}"
     if not verbose and any(_answers(frame) for frame in group.frames):
-        yield "      answers this request"
+        yield f"      {ANSWERS}"
         return
     left = len(group.frames) if verbose else FRAMES
     hidden = max(0, len(group.frames) - left) + group.omitted

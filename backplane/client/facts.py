@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 import attrs
@@ -13,11 +14,11 @@ from backplane.client.accounting import Answer
 
 __all__ = ["Difference", "compare"]
 
-MAX_FACTS: Final = 2000
-"""Facts of one instance that are compared."""
+MAX_FACTS: Final = 20_000
+"""Facts of one instance that are compared, the first by name; an answer has no room for more."""
 
 MAX_VALUE: Final = 500
-"""Characters of a value that are compared and shown."""
+"""Characters of a value that are shown. Of a longer one the end is a hash of the whole."""
 
 ABSENT: Final = "(none)"
 
@@ -28,7 +29,8 @@ _OWN: Final = ("version", "backplane_version", "loglevel")
 class Difference:
     """One fact that is not the same everywhere.
 
-    :ivar usual: the value that most instances have; ``None`` where no two have the same.
+    :ivar usual: the value that more instances have than any other; ``None`` where there is
+        none such, and all values are among the others.
     :ivar count: how many have it.
     :ivar others: the other values, with who has them.
     """
@@ -37,6 +39,11 @@ class Difference:
     usual: str | None
     count: int
     others: Mapping[str, tuple[str, ...]]
+
+    @property
+    def differing(self) -> int:
+        """How many have another value than the usual."""
+        return sum(map(len, self.others.values()))
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values."""
@@ -60,8 +67,9 @@ def compare(answers: Iterable[Answer], facts: Iterable[str] = ()) -> list[Differ
         counts = Counter(values.values())
         if len(counts) < 2:
             continue
-        usual, count = min(counts.items(), key=lambda item: (-item[1], item[0]))
-        alone = count == 1 and len(values) > 2
+        (usual, count), (_, second) = counts.most_common(2)
+        # Of two equal parts neither is the one that differs.
+        alone = count == second
         others: dict[str, list[str]] = {}
         for sender, value in sorted(values.items()):
             if alone or value != usual:
@@ -78,23 +86,28 @@ def compare(answers: Iterable[Answer], facts: Iterable[str] = ()) -> list[Differ
 
 
 def _facts(data: Mapping[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = {name: _text(data[name]) for name in _OWN if name in data}
+    own = {name: _text(data[name]) for name in _OWN if name in data}
+    found: dict[str, str] = {}
     waiting: list[tuple[str, Any]] = [("", data.get("facts"))]
     while waiting and len(found) < MAX_FACTS:
         path, value = waiting.pop()
         if isinstance(value, dict):
             waiting += [
-                (f"{path}.{key}" if path else str(key), each) for key, each in value.items()
+                (f"{path}.{key}" if path else str(key), each)
+                for key, each in sorted(value.items(), reverse=True)
             ]
         elif path:
-            found[path] = _text(value)
-    return found
+            # A fact may have the name of what every instance has.
+            found[f"facts.{path}" if path in own else path] = _text(value)
+    return {**own, **found}
 
 
 def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value[:MAX_VALUE]
-    try:
-        return json.dumps(value, sort_keys=True, ensure_ascii=False)[:MAX_VALUE]
-    except (TypeError, ValueError):
-        return str(value)[:MAX_VALUE]
+    if not isinstance(value, str):
+        try:
+            value = json.dumps(value, sort_keys=True, ensure_ascii=False)
+        except (TypeError, ValueError):
+            value = str(value)
+    if len(value) <= MAX_VALUE:
+        return value
+    return f"{value[:MAX_VALUE]}… {sha256(value.encode(errors='replace')).hexdigest()[:8]}"

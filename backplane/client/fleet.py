@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -111,13 +111,16 @@ class Group:
     rows: tuple[Row, ...]
 
 
-def rows(outcome: Outcome) -> list[Row]:
-    """Return the rows of the answers to ``info`` and of who did not answer, worst first."""
+def rows(outcome: Outcome, lost: Collection[str] = ()) -> list[Row]:
+    """Return the rows of the answers to ``info`` and of who did not answer, worst first.
+
+    :param lost: identities that are known to be meant, and are silent.
+    """
     found = [_row(answer) for answer in outcome.answers]
     found += [Row(identity=name, condition="silent", text="no answer") for name in outcome.silent]
     found += [
         Row(identity=name, condition="silent", text="seen of late, and silent now")
-        for name in outcome.absent
+        for name in (*outcome.absent, *lost)
     ]
     found += [
         Row(identity=name, condition="late", text="found too late to be asked")
@@ -145,10 +148,14 @@ def summary(all_of: Sequence[Row]) -> dict[str, int]:
 
 
 def exit_code(outcome: Outcome, all_of: Sequence[Row]) -> ExitCode:
-    """Return that of the outcome; it is 2 instead of 0 when not everybody is healthy."""
+    """Return that of the outcome, but 4 or 2 when a row is silent or not healthy."""
     code = outcome.exit_code
-    ill = any(row.condition in ("unhealthy", "unknown") for row in all_of)
-    return ExitCode.FAILED if code is ExitCode.OK and ill else code
+    found = {row.condition for row in all_of}
+    if "silent" in found and code in (ExitCode.OK, ExitCode.NOTHING_MATCHED, ExitCode.FAILED):
+        return ExitCode.SILENT
+    if code is ExitCode.OK and found & {"unhealthy", "unknown"}:
+        return ExitCode.FAILED
+    return code
 
 
 def _rank(row: Row) -> int:

@@ -50,11 +50,21 @@ class Group:
         """Who has such a thread."""
         return sorted(self.threads)
 
+    @property
+    def place(self) -> str:
+        """Where they are, in the innermost frame of the application's own, if there is one."""
+        ours = [each for each in self.frames if not _foreign(_text(each.get("file")))]
+        for frame in reversed(ours or self.frames):
+            file, function = _text(frame.get("file")), _text(frame.get("function"))
+            return f"{file}:{whole(frame.get('line'))} in {function}"
+        return ""
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values."""
         return {
             "names": sorted(self.names),
             "reactor": self.reactor,
+            "place": self.place,
             "instances": self.instances,
             "threads": sum(self.threads.values()),
             "omitted": self.omitted,
@@ -158,7 +168,8 @@ def group_held(answers: Iterable[Answer], key: str, part: str) -> list[Held]:
             what = _text(each.get(part))
             if _text(each.get("place")):
                 what = f"{what} at {each['place']}"
-            held = found.setdefault(what, Held(what))
+            # As with stacks: the same place in another folder is the same place.
+            held = found.setdefault(_unplaced(what), Held(what))
             held.count += whole(each["count"]) if "count" in each else 1
             held.instances.add(answer.sender)
             if key == "tasks":
@@ -212,6 +223,12 @@ def _foreign(path: str) -> bool:
 def _python(folder: str) -> bool:
     version = folder.removeprefix("python")
     return version != folder and version.replace(".", "").isdigit()
+
+
+def _unplaced(text: str) -> str:
+    """Return ``file:line in function``, perhaps after ``coroutine at``, without folders."""
+    head, at, place = text.rpartition(" at ")
+    return f"{head}{at}{_end(place)}"
 
 
 def _end(path: str) -> str:

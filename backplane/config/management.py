@@ -99,7 +99,7 @@ class ManagementReader:
             ping_interval=top.number("ping_interval", 30.0, 1),
             state_file=self._file(top, "state_file", why_not_writable),
             loglevel_lease=top.seconds("loglevel_lease", 1),
-            stall_watch=top.flag("stall_watch") if top.has("stall_watch") else None,
+            stall_watch=top.switch("stall_watch"),
             strict=self._strict,
         )
         top.close()

@@ -107,6 +107,12 @@ class Section:
             return False
         return node.value
 
+    def switch(self, name: str) -> bool | None:
+        """Return a boolean, or ``None`` where nothing is said."""
+        said = self.has(name)
+        value = self.flag(name)
+        return value if said else None
+
     def number(self, name: str, default: float, least: float, whole: bool = False) -> float:
         """Return a number of at least ``least``."""
         node = self.take(name)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.choria.rpc import RpcReply
+from backplane.cli.diff import shown
 from backplane.cli.watching import differences
 from backplane.client import fleet
 from backplane.client.accounting import Answer, ExitCode, Outcome
@@ -150,9 +151,32 @@ class RowsTests(SynchronousTestCase):
         now = {row.identity: row for row in fleet.rows(later)}
         self.assertEqual(
             differences(before, now),
-            ["a  ok → paused", "a  version 1 → 2", f"b  is new: {now['b'].condition}"],
+            [
+                ("a", "ok → paused"),
+                ("a", "version 1 → 2"),
+                ("b", f"is new: {now['b'].condition}"),
+            ],
         )
-        self.assertEqual(differences(now, before)[-1], "b  is not there any more")
+        self.assertEqual(differences(now, before)[-1], ("b", "is not there any more"))
+
+    def test_differences_told(self) -> None:
+        """What an event has told is not told again; what none has told is, with who did it."""
+        change = {"id": "c1", "target": "app", "to": "paused", "who": "choria=sre", "until": 61.0}
+        paused = {**WELL, "state": "paused", "changes": [change]}
+        before = {row.identity: row for row in fleet.rows(outcome(answer("a", **WELL)))}
+        now = {row.identity: row for row in fleet.rows(outcome(answer("a", **paused)))}
+        self.assertEqual(differences(before, now, {"c1": "a"}, 1.0), [])
+        self.assertEqual(
+            differences(before, now, {"c1": "b"}, 1.0),
+            [("a", "ok → paused")],
+        )
+        self.assertEqual(
+            differences(before, now, {}, 1.0),
+            [("a", "ok → paused"), ("a", "app paused by choria=sre for 1m more")],
+        )
+        ill = {**paused, "healthy": False, "health_state": "failed"}
+        now = {row.identity: row for row in fleet.rows(outcome(answer("a", **ill)))}
+        self.assertEqual(differences(before, now, {"c1": "a"}, 1.0), [("a", "ok → unhealthy")])
 
 
 class CompareTests(SynchronousTestCase):
@@ -185,3 +209,28 @@ class CompareTests(SynchronousTestCase):
         found = self.compared({"pid": 1}, {"pid": 2}, {"pid": 3})
         self.assertEqual(found[0][:3], ("pid", None, 0))
         self.assertEqual(len(found[0][3]), 3)
+
+    def test_halves(self) -> None:
+        """Of two equal parts neither is the one that differs."""
+        (found,) = self.compared({"dc": "a"}, {"dc": "b"}, {"dc": "b"}, {"dc": "a"})
+        self.assertEqual(found, ("dc", None, 0, {"a": ("a0", "a3"), "b": ("a1", "a2")}))
+
+    def test_long(self) -> None:
+        """Long values that differ at their ends only differ all the same."""
+        (found,) = self.compared({"a": "x" * 1000 + "1"}, {"a": "x" * 1000 + "2"})
+        self.assertEqual(len(found[3]), 2)
+
+    def test_own_names(self) -> None:
+        """A fact that is called as what every instance has hides it not."""
+        found = self.compared({"version": "x"}, {"version": "y"}, {"version": "x"})
+        self.assertEqual([each[0] for each in found], ["facts.version"])
+
+    def test_shown(self) -> None:
+        """The text is bounded, and begins with where the fewest differ."""
+        facts = [{f"f{n:03}": (n, i) for n in range(100)} | {"odd": i == 1} for i in range(3)]
+        answers = [answer(f"a{number}", facts=each) for number, each in enumerate(facts)]
+        lines = list(shown(compare(answers), whole=False))
+        self.assertEqual(lines[:2], ["odd: false on 2", "  true on 1: a1"])
+        self.assertEqual(lines[2], "f000: 3 different values")
+        self.assertEqual((len(lines), lines[-1]), (52, "… and 51 more facts, shown by -v"))
+        self.assertEqual(len(list(shown(compare(answers), whole=True))), 2 + 100 * 4)

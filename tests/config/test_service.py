@@ -201,6 +201,20 @@ class Good(Files):
         path = f"{self.folder}/app.yaml"
         self.assertEqual(parse(values, path=path, env={}, hostname="h", pid=1), expected)
 
+    def test_stall_watch(self) -> None:
+        """On, off, and not said are three things."""
+        base = "management: {name: app, brokers: [b]%s}\n"
+        for given, watch in (
+            (", stall_watch: true", True),
+            (", stall_watch: false", False),
+            ("", None),
+        ):
+            self.assertIs(self.config(base % given).stall_watch, watch)
+        error = self.assertRaises(ConfigError, self.config, base % ", stall_watch: 1")
+        self.assertIn(
+            "management.stall_watch: found 1, which is a number, wanted true or false", str(error)
+        )
+
     def test_lease(self) -> None:
         """Seconds or a duration, of at least one second."""
         base = "management: {name: app, brokers: [b], loglevel_lease: %s}\n"

@@ -10,8 +10,10 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from backplane.choria import subjects
+from backplane.choria.changed import change_subject
 from backplane.client import Client
 from backplane.client.credentials import Credentials
+from backplane.client.lifecycle import EVENTS
 from backplane.interfaces import DataItem
 from backplane.nats.client import NatsClient, ServerError
 from backplane.nats.layer import Security
@@ -114,8 +116,17 @@ class PermissionTests(TestCase):
         operator = Client([f"localhost:{self.server.port}"], credentials=credentials)
         operator.startService()
         self.addCleanup(operator.stopService)
+        sre, refused = await self.wire("sre.choria")
+        told: list[str] = []
+        for subject in (change_subject("shop"), EVENTS):
+            sre.subscribe(subject, lambda message: told.append(message.subject))
+        await sre.flush()
         outcome = await operator.request("shop", "pause", nodes=[NAME])
         self.assertEqual([answer.good for answer in outcome.answers], [True])
+        await node.client.flush()
+        await sre.flush()
+        self.assertEqual((told, refused), ([change_subject("shop")], []))
+        self.assertEqual(node.client.counts().get("error_publish", 0), 0)
         service, denied = await self.wire(NAME)
         service.publish(subjects.broadcast("shop_backplane", "backplane"), b"x")
         service.subscribe("shop_backplane.reply.>", print)

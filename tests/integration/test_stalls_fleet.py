@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tests.integration.fleet import Service
@@ -10,14 +9,14 @@ from tests.integration.fleets import FleetCase
 
 SENTINEL = "s3ntinel-of-a-local-variable"
 
-APP = '''"""The demo with a worker thread, which blocks its reactor for a while when told to."""
+APP = '''"""The demo with a worker thread, which blocks its reactor for a while where it is sick."""
 import threading, time
 
-from twisted.internet import reactor
+from twisted.internet import defer, reactor
 
 from demo import App, make as make_demo
 
-GO = threading.Event()
+GO, KEPT = threading.Event(), []
 
 
 def charge(card):
@@ -30,23 +29,28 @@ def idle():
 
 
 def hold(password):
-    end = time.monotonic() + 5
-    while time.monotonic() < end:
-        time.sleep(0.01)  # the line that blocks
+    time.sleep(5)  # the line that blocks
+
+
+async def await_the_bank(gate, card):
+    await gate
+    return card
 
 
 def make(config, management):
     make_demo(config, management)
-    secret = "{sentinel}"
+    secret = "".join(["s3ntinel-", "of-a-local-variable"])
     sick = config.get("sick")
     work = (lambda: charge(secret)) if sick else idle
     threading.Thread(target=work, name="worker-1", daemon=True).start()
     if sick:
         reactor.callLater(1, hold, secret)
+    reactor.callLater(3600, hold, secret)
+    KEPT.append(defer.Deferred.fromCoroutine(await_the_bank(defer.Deferred(), secret)))
     return App(config, management)
-'''.replace("{sentinel}", SENTINEL)
+'''
 
-LINE = "time.sleep(0.01)  # the line that blocks"
+LINE = "time.sleep(5)  # the line that blocks"
 
 
 class StallsTests(FleetCase):
@@ -64,6 +68,7 @@ class StallsTests(FleetCase):
         return super().service(identity, app="sick:make", sick=identity in self.sick, **fields)
 
     def tearDown(self) -> None:
+        self.assertTrue(self.said)
         for text in self.said:
             self.assertNotIn(SENTINEL, text)
 
@@ -78,7 +83,7 @@ class StallsTests(FleetCase):
         self.assertRegex(stall["place"], r"/sick\.py:\d+ in hold$")
         self.assertEqual(stall["count"], 2)
         for each in stall["instances"].values():
-            self.assertGreater(each["seconds"], 4.0)
+            self.assertGreater(each["seconds"], 3.0)
         self.assertEqual(ran.json()["not_watching"], [])
         text = self.good("stalls", *self.everybody()).out
         self.assertIn(f"    {LINE}\n", text)
@@ -95,7 +100,7 @@ class StallsTests(FleetCase):
         groups = {
             tuple(group["instances"]): group
             for group in ran.json()["groups"]
-            if group["name"] == "worker-#"
+            if group["names"] == ["worker-#"]
         }
         well = tuple(name for name in self.names if name not in self.sick)
         self.assertEqual(set(groups), {well, self.sick})
@@ -104,6 +109,15 @@ class StallsTests(FleetCase):
             for group in (groups[well], groups[self.sick])
         ]
         self.assertEqual(ours, [["idle"], ["make.<locals>.<lambda>", "charge"]])
+        calls = {each["what"]: each for each in ran.json()["delayed_calls"]}
+        self.assertEqual(
+            (calls["sick.hold"]["count"], len(calls["sick.hold"]["instances"])), (5, 5)
+        )
+        waits = [
+            each for each in ran.json()["deferreds"] if each["what"].endswith(" await_the_bank")
+        ]
+        self.assertEqual([(each["count"], len(each["instances"])) for each in waits], [(5, 5)])
+        self.assertEqual(sorted(ran.json()["thread_pools"]), self.names)
         text = self.good("threads", *self.everybody()).out
         self.assertIn(
             "2 of 5 service(s): worker-#\n    on app2.example.net, app4.example.net\n", text
@@ -117,7 +131,10 @@ class StallsTests(FleetCase):
             ran.out,
             text,
             lines,
-            *(json.loads(line)["name"] for line in lines.splitlines()),
+            self.good("threads", *self.everybody(), "-o", "table").out,
+            self.good("threads", *self.everybody(), "-v").out,
+            self.good("threaddump", *self.everybody(), "--json").out,
+            *(each.text() for each in self.services.values()),
         ]
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
+import re
+import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from typing import Any
 
 from tests.integration.fleet import ROOT, Service, environment, wait
@@ -89,43 +96,110 @@ class StatusTests(FleetCase):
         ran = self.good("diff", "--fact", "release", "-o", "names", *self.everybody())
         self.assertEqual(ran.out, f"app/{self.third}\n")
 
+    def watching(self, *args: str, output: Any) -> subprocess.Popen[bytes]:
+        """Start ``status --watch`` as the first operator."""
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "backplane.cli.main"),
+                *self.words("status", "--watch", "--interval", "1s", *args),
+            ],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**environment(), "MCOLLECTIVE_CERTNAME": OPERATORS[0], **self.fleet.state},
+            cwd=ROOT,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
     def test_watch(self) -> None:
         """What another operator does is shown with his name, and the broker may come and go."""
         path = self.fleet.folder / "watch.txt"
+        other = OPERATORS[1]
         with path.open("wb") as output:
-            watching = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "backplane.cli.main"),
-                    *self.words("status", "--watch", "--interval", "1s"),
-                ],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**environment(), "MCOLLECTIVE_CERTNAME": OPERATORS[0], **self.fleet.state},
-                cwd=ROOT,
-            )
-        try:
-            wait(lambda: "5 instance(s): 1 unhealthy, 4 ok" in path.read_text(), "a look")
-            other = OPERATORS[1]
-            self.good("pause", "-I", self.first, "--for", "1h", "--reason", "trial", by=other)
-            wait(lambda: f"{self.first}  ok → paused" in path.read_text(), "the pause")
-            self.assertRegex(
-                path.read_text(),
-                rf"{self.first}  app: running → paused: done, by choria={other} "
-                r"until .* \(trial\)\n",
-            )
-            self.fleet.server.stop()
-            wait(lambda: "the broker is away" in path.read_text(), "the loss")
-            self.fleet.server.start()
-            self.fleet.server.wait_ready()
-            wait(lambda: self.cli("ping", *self.everybody()).code == 0, "all of them")
-            self.good("resume", "-I", self.first, by=other)
-            wait(lambda: "paused → ok" in path.read_text(), "the end of the pause", path.read_text)
-            watching.send_signal(signal.SIGINT)
-            self.assertEqual(watching.wait(30), 130)
-            self.assertNotIn("Traceback", path.read_text())
-        finally:
-            watching.kill()
-            watching.wait()
+            watching = self.watching(output=output)
+        wait(lambda: "5 instance(s): 1 unhealthy, 4 ok" in path.read_text(), "a look")
+        self.good("pause", "-I", self.first, "--for", "1h", "--reason", "trial", by=other)
+        paused = f"{self.first}  app: running → paused: done, by choria={other} until"
+        wait(lambda: paused in path.read_text(), "the pause", path.read_text)
+        self.assertRegex(path.read_text(), r"until .* \(trial\)\n")
+        self.fleet.server.stop()
+        wait(lambda: "the broker is away" in path.read_text(), "the loss")
+        self.fleet.server.start()
+        self.fleet.server.wait_ready()
+        wait(lambda: self.cli("ping", *self.everybody()).code == 0, "all of them")
+        gone = self.services[self.fifth].process
+        gone.terminate()
+        gone.wait()
+        left = f"{self.fifth}  "
+        wait(
+            lambda: any(left + how in path.read_text() for how in ("ends", "is not there")),
+            "its end",
+            path.read_text,
+        )
+        self.good("resume", "-I", self.first, by=other)
+        wait(
+            lambda: (
+                "paused → running: done" in path.read_text()
+                or f"{self.first}  paused → ok" in path.read_text()
+            ),
+            "the end of the pause",
+            path.read_text,
+        )
+        watching.send_signal(signal.SIGINT)
+        self.assertEqual(watching.wait(30), 130)
+        self.assertNotIn("Traceback", path.read_text())
+        self.assertNotIn("\x1b", path.read_text())
+
+    def test_watch_lines(self) -> None:
+        """For programs: a document a line, of instances at first, of what happens then."""
+        path = self.fleet.folder / "watch.jsonl"
+        with path.open("wb") as output:
+            watching = self.watching("-o", "jsonl", "-I", self.first, output=output)
+
+        def told() -> list[dict[str, Any]]:
+            return [json.loads(line) for line in path.read_text().splitlines() if "{" in line[:1]]
+
+        wait(lambda: told(), "a look", path.read_text)
+        self.good("pause", "--breaker", "search", by=OPERATORS[1])
+        wait(lambda: len(told()) > 1, "the change", path.read_text)
+        watching.send_signal(signal.SIGINT)
+        self.assertEqual(watching.wait(30), 130)
+        first, change = told()
+        self.assertEqual((first["kind"], first["identity"]), ("instance", self.first))
+        found = tuple(change[key] for key in ("kind", "identity", "who", "target", "outcome"))
+        self.assertEqual(
+            found,
+            ("change", self.first, f"choria={OPERATORS[1]}", "breaker:search", "done"),
+        )
+
+    def test_watch_on_a_terminal(self) -> None:
+        """The whole is drawn again and again, no wider than the terminal."""
+        ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 60, 0, 0))
+        watching = self.watching(output=theirs)
+        os.close(theirs)
+        self.addCleanup(os.close, ours)
+        seen = [""]
+
+        def drawn() -> str:
+            while select.select([ours], [], [], 0)[0]:
+                try:
+                    seen[0] += os.read(ours, 65536).decode(errors="replace")
+                except OSError:  # the other end is closed
+                    break
+            return seen[0]
+
+        wait(lambda: drawn().count("\x1b[J") > 2, "three looks", drawn)
+        watching.send_signal(signal.SIGINT)
+        self.assertEqual(watching.wait(30), 130)
+        screens = drawn().split("\x1b[H")[1:]
+        plain = re.sub(r"\x1b\[\d*[JKm]", "", screens[1]).split("\r\n")
+        self.assertLessEqual(max(map(len, plain)), 60)
+        self.assertLessEqual(len(plain), 20)
+        self.assertIn("5 instance(s): 1 unhealthy, 4 ok", plain)
+        self.assertTrue(plain[2].startswith(self.fourth), plain)
+        self.assertIn(f"\x1b[31m{self.fourth}", screens[1])
 
     def test_watch_for_a_while(self) -> None:
         """With a time it ends by itself, with the exit code of the last look."""

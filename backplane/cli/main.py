@@ -89,6 +89,9 @@ def exec_command(console: Console, /, action: str, **given: Any) -> int:
     \b
     Examples:
       backplane demo info -F dc=DC1
+      backplane demo pause --for 15m --reason "db failover"
+      backplane demo pause --breaker payments --for 1h
+      backplane demo shutdown --cancel
       backplane demo pause -F dc=DC1 --dry-run
       backplane demo pause --batch 20% --sleep 5
       backplane demo resume --batch 1 --gate health --on-failure undo

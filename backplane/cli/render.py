@@ -156,10 +156,11 @@ def _ended(answers: Sequence[Answer], console: Console, verbose: bool) -> None:
             told = [(failure(answer), False)]
         for line in told:
             lines.setdefault(line, []).append(safe(answer.sender))
-    many = {line for line, names in lines.items() if line[1] and len(names) > FEW and not verbose}
+    # In the order in which it was done.
+    many = [line for line, names in lines.items() if line[1] and len(names) > FEW and not verbose]
     alone = [(name, line) for line in lines if line not in many for name in lines[line]]
     width = max((len(name) for name, _ in alone), default=0)
-    for name, (text, good) in sorted(alone):
+    for name, (text, good) in sorted(alone, key=lambda each: each[0]):
         console.print(text, None if good else "red", before=f"  {name.rjust(width)}  ")
     for text, good in many:
         console.print(f"  {text}: {len(lines[text, good])}")

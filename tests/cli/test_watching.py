@@ -15,7 +15,7 @@ from backplane.choria.changed import ChangeEvent, change_subject, decode_change,
 from backplane.choria.events import lifecycle_event
 from backplane.cli.console import Console
 from backplane.cli.fitting import cells, cut, fitted
-from backplane.cli.status import Look
+from backplane.cli.status import Look, doubt
 from backplane.cli.watching import Watch, everybody
 from backplane.client.lifecycle import read_lifecycle
 from backplane.errors import DecodeError
@@ -264,6 +264,26 @@ class WatchingTests(SynchronousTestCase):
         console = Console(self.out, Terminal(), {"TERM": "xterm"})
         watch = Watch(console, Look(), "demo", everybody=True, poke=self.poke)
         self.assertNotIn("\x1b", self.look(watch, answer("a", **WELL)))
+
+    def test_doubts(self) -> None:
+        """What no row can show is said on standard error, and what rows show is not."""
+        err = io.StringIO()
+        console = Console(self.out, err, {"NO_COLOR": "1"})
+        well = answer("a", **WELL)
+        doubt(outcome(well, discovered={"b": 1}, roster=frozenset({"c"})), console)
+        self.assertEqual(err.getvalue(), "")
+        doubt(outcome(well, expect=3, repeated=("a",), invalid={"not_json": 1}), console)
+        self.assertEqual(
+            err.getvalue().splitlines(),
+            [
+                "Answered once more: 1",
+                "  a",
+                "Expected 3 service(s), 1 answered",
+                "1 answer could not be used: not_json",
+            ],
+        )
+        doubt(outcome(), console)
+        self.assertIn("did not discover any nodes", err.getvalue())
 
     def test_everybody(self) -> None:
         """A filter means some."""

@@ -16,8 +16,8 @@ class OutageTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.log_events: list[LogEvent] = []
-        log = Logger("test", observer=self.log_events.append)  # type: ignore[arg-type]
-        self.outage = OutageLog(log, self.clock.seconds)
+        self.log = Logger("test", observer=self.log_events.append)  # type: ignore[arg-type]
+        self.outage = OutageLog(self.log, self.clock.seconds)
 
     def lines(self) -> list[str]:
         """Return the lines above debug, with their level, and forget them."""
@@ -45,8 +45,7 @@ class OutageTests(SynchronousTestCase):
 
     def test_once(self) -> None:
         """A client that walks through its servers once does not promise more."""
-        log = Logger("test", observer=self.log_events.append)  # type: ignore[arg-type]
-        OutageLog(log, self.clock.seconds, retry=False).failed("a:1", "refused")
+        OutageLog(self.log, self.clock.seconds, retry=False).failed("a:1", "refused")
         self.assertEqual(self.lines(), ["warn: cannot connect to a:1: refused"])
 
     def test_lost(self) -> None:

@@ -22,14 +22,12 @@ from typing import Any, Final
 import attrs
 
 from backplane.change import APPLICATION, Change, Entry, Outcome, Refused, Step
+from backplane.standing import MAX_HISTORY, Standing, Target
 
 __all__ = ["APPLICATION", "SHUTDOWN", "Change", "Entry", "Ledger", "Refused", "Step"]
 
 SHUTDOWN: Final = "shutdown"
 """The target that does not outlive its process."""
-
-MAX_HISTORY: Final = 500
-"""Entries that are remembered."""
 
 MAX_DEPTH: Final = 100
 """Changes of one target that are remembered; the oldest is forgotten first."""
@@ -41,36 +39,7 @@ MAX_REFUSED: Final = 100
 """Refused requests among the entries: who is refused must not wash out what was done."""
 
 
-@attrs.define
-class _Target:
-    normal: str
-    changes: list[Change] = attrs.field(factory=list)
-    step: Step | None = None
-
-    @property
-    def top(self) -> Change | None:
-        """The change that decides."""
-        return self.changes[-1] if self.changes else None
-
-    @property
-    def value(self) -> str:
-        return self.changes[-1].to if self.changes else self.normal
-
-    def shown(self) -> list[Change]:
-        """Return the newest change that lasts, and the leases above it."""
-        first = 0
-        for index, change in enumerate(self.changes):
-            if change.until is None:
-                first = index
-        return self.changes[first:]
-
-    def without(self, ended: Sequence[Change]) -> str:
-        """Return the value that it has when some changes are taken away."""
-        left = [change for change in self.changes if change not in ended]
-        return _Target(self.normal, left).value
-
-
-class Ledger:
+class Ledger(Standing):
     """The ledger of one service.
 
     :param new_id: makes the names of changes, which differ among themselves.
@@ -80,95 +49,9 @@ class Ledger:
     def __init__(
         self, new_id: Callable[[], str], wrote: Callable[[Entry], None] = lambda entry: None
     ) -> None:
+        super().__init__()
         self._new_id = new_id
         self._wrote = wrote
-        self._targets: dict[str, _Target] = {}
-        self._history: deque[Entry] = deque(maxlen=MAX_HISTORY)
-
-    # Asking.
-
-    def value(self, target: str) -> str | None:
-        """Return what the ledger holds for a target; ``None`` for one never seen."""
-        found = self._targets.get(target)
-        return None if found is None else found.value
-
-    def top(self, target: str) -> Change | None:
-        """Return the change that decides what a target is, or ``None``."""
-        found = self._targets.get(target)
-        return None if found is None else found.top
-
-    def busy(self, target: str) -> bool:
-        """Say whether a step for a target is under way."""
-        found = self._targets.get(target)
-        return found is not None and found.step is not None
-
-    def change(self, change_id: str) -> Change | None:
-        """Return a change that was not taken back and has not run out."""
-        return self._find(change_id)[1]
-
-    def newest(self, target: str) -> Change | None:
-        """Return the newest change that somebody else than the application made, or ``None``."""
-        found = self._targets.get(target)
-        changes = reversed(found.changes) if found is not None else ()
-        return next((change for change in changes if change.who != APPLICATION), None)
-
-    def names(self) -> list[str]:
-        """Return the targets that have changes."""
-        return [name for name, target in self._targets.items() if target.changes]
-
-    def live(self) -> list[Change]:
-        """Return what is changed from normal now, oldest first.
-
-        These are leases that nothing lasting lies over, and for each target the newest change
-        that lasts, unless it made the target what it was at first.
-        """
-        found = [
-            change
-            for target in self._targets.values()
-            for change in target.shown()
-            if change.until is not None or change.to != target.normal
-        ]
-        return sorted(found, key=lambda change: change.made)
-
-    def of_target(self, target: str) -> list[Change]:
-        """Return the changes of a target that were not taken back, newest first."""
-        found = self._targets.get(target)
-        return list(reversed(found.changes)) if found is not None else []
-
-    def of_run(self, run: str) -> list[Change]:
-        """Return the changes of a run that were not taken back and have not run out, newest first.
-
-        Those under others are among them.
-        """
-        found = [
-            change
-            for target in self._targets.values()
-            for change in target.changes
-            if run and change.run == run
-        ]
-        return sorted(found, key=lambda change: change.made, reverse=True)
-
-    def history(self, most: int = MAX_HISTORY) -> list[Entry]:
-        """Return the last entries, oldest first."""
-        return list(self._history)[-most:] if most > 0 else []
-
-    def next_due(self) -> float | None:
-        """Return when the next lease runs out, Unix time, or ``None``."""
-        ends = [
-            change.until
-            for target in self._targets.values()
-            for change in target.changes
-            if change.until is not None
-        ]
-        return min(ends, default=None)
-
-    def due(self, now: float) -> list[str]:
-        """Return the targets of which a lease has run out."""
-        return [
-            name
-            for name, target in self._targets.items()
-            if any(change.over(now) for change in target.changes)
-        ]
 
     # Changing.
 
@@ -188,7 +71,7 @@ class Ledger:
         found = self._targets.get(target)
         if found is None:
             self._make_room()
-            self._targets[target] = _Target(seen)
+            self._targets[target] = Target(seen)
         elif found.step is None and found.value != seen:
             change = Change(
                 id=self._new_id(),
@@ -269,6 +152,29 @@ class Ledger:
             return refused
         # What lies under it and has run out meanwhile does not show again.
         ends = (change, *(each for each in found.changes if each.over(now) and each is not change))
+        return self._ends(name, found, ends, who, seen, why)
+
+    def end_all(
+        self, target: str, *, who: str, seen: str, now: float, why: str = ""
+    ) -> Step | Refused | None:
+        """Propose to take back all changes of a target: one step, to what it was at first.
+
+        :returns: ``None`` where it has none.
+        """
+        self.see(target, seen, now)
+        found = self._targets[target]
+        if found.top is None:
+            return None
+        refused = self._busy(found)
+        if refused is not None:
+            self._write(found.top, who, "refused", now, refused.text, why=why)
+            return refused
+        return self._ends(target, found, found.changes[::-1], who, seen, why)
+
+    @staticmethod
+    def _ends(
+        name: str, found: Target, ends: Sequence[Change], who: str, seen: str, why: str
+    ) -> Step:
         found.step = Step(
             target=name,
             before=seen,
@@ -276,7 +182,7 @@ class Ledger:
             who=who,
             why=why,
             kind="end",
-            ends=ends,
+            ends=tuple(ends),
             restores=len(ends) == len(found.changes),
         )
         return found.step
@@ -371,8 +277,11 @@ class Ledger:
         elif step.kind == "expire":
             self._expired(found, step.ends, now)
         elif step.kind == "end":
+            shown = found.shown()
             found.changes = [each for each in found.changes if each not in step.ends]
-            self._write(step.ends[0], step.who, "ended", now, why=step.why)
+            for each in step.ends:
+                if each in shown:
+                    self._write(each, step.who, "ended", now, why=step.why)
         return True
 
     def fail(self, step: Step, error: str, now: float) -> None:
@@ -439,7 +348,7 @@ class Ledger:
         """
         try:
             targets = {
-                str(name): _Target(
+                str(name): Target(
                     str(kept["normal"]),
                     [Change(**each) for each in kept["changes"]],
                 )
@@ -464,31 +373,24 @@ class Ledger:
                 if not target.changes and target.step is None:
                     del self._targets[name]
 
-    def _enter(self, found: _Target, change: Change, now: float) -> None:
+    def _enter(self, found: Target, change: Change, now: float) -> None:
         found.changes.append(change)
         del found.changes[:-MAX_DEPTH]
         self._write(change, change.who, "done", now)
 
-    def _expired(self, found: _Target, over: Sequence[Change], now: float) -> None:
+    def _expired(self, found: Target, over: Sequence[Change], now: float) -> None:
         shown = found.shown()
         found.changes = [each for each in found.changes if each not in over]
         for lease in over:
             if lease in shown:
                 self._write(lease, lease.who, "expired", now)
 
-    def _take(self, step: Step) -> _Target:
+    def _take(self, step: Step) -> Target:
         found = self._targets[step.target]
         if found.step is not step:
             raise ValueError(f"no such step of {step.target} is under way")
         found.step = None
         return found
-
-    def _find(self, change_id: str) -> tuple[str, Change | None]:
-        for name, target in self._targets.items():
-            for change in target.changes:
-                if change.id == change_id:
-                    return name, change
-        return "", None
 
     def _gone(self, change_id: str) -> Refused:
         for entry in reversed(self._history):
@@ -498,14 +400,14 @@ class Ledger:
         return Refused("unknown", f"there is no change {change_id}")
 
     @staticmethod
-    def _busy(found: _Target) -> Refused | None:
+    def _busy(found: Target) -> Refused | None:
         step = found.step
         if step is None:
             return None
         return Refused("busy", f"{step.what}, asked by {step.who}, has not returned")
 
     @staticmethod
-    def _unexpected(target: str, found: _Target, expect: str) -> Refused | None:
+    def _unexpected(target: str, found: Target, expect: str) -> Refused | None:
         top = found.top
         if expect == found.value or (top is not None and expect == top.id):
             return None

@@ -137,6 +137,18 @@ class Model(RuleBasedStateMachine):
             for each in self.standing(target):
                 each["gone"] = each["until"] is not None and each["until"] <= self.now
 
+    @rule(name=st.sampled_from(TARGETS), who=st.sampled_from(CALLERS), works=st.booleans())
+    def takes_all_back(self, name: str, who: str, works: bool) -> None:
+        step = self.ledger.end_all(name, who=who, seen=self.shown[name], now=self.now)
+        assert (step is None) == (not self.standing(name))
+        if step is None:
+            return
+        assert isinstance(step, Step)
+        assert step.to == "running"
+        if self.carry_out(step, works):
+            for each in self.standing(name):
+                each["gone"] = True
+
     @precondition(lambda self: self.list)
     @rule(data=st.data(), more=st.integers(-1, 20))
     def moves_the_end(self, data: st.DataObject, more: int) -> None:

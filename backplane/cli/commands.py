@@ -132,6 +132,7 @@ async def perform(command: Command, job: Job, *, show: bool = True) -> Outcome:
         show_outcome(outcome, console, command.as_json)
         if console.form not in ("text", "json"):
             complain(outcome, console)
+            _tell_run(run, console, course.undone)
         return outcome
     if outcome.stop is not Stop.NOT_SENT:
         shown.end()
@@ -139,11 +140,17 @@ async def perform(command: Command, job: Job, *, show: bool = True) -> Outcome:
         render(outcome, console, command.verbose)
         show_steps(outcome, course.undone, console)
     complain(outcome, console)
-    if run is not None and course.undone is None and job.action not in ("end", "amend"):
-        console.note(
-            f"Run {run.run[:8]}; `backplane {job.service} undo {run.run[:8]}` takes it back"
-        )
+    _tell_run(run, console, course.undone)
     return outcome
+
+
+def _tell_run(run: Record | None, console: Console, undone: Outcome | None) -> None:
+    """Write the id of a run, and how it is taken back where it can be."""
+    if run is None:
+        return
+    name = run.run[:8]
+    way = f"; `backplane {run.service} undo {name}` takes it back"
+    console.note(f"Run {name}" + (way if run.reversible and undone is None else ""))
 
 
 def remember(command: Command, job: Job, outcome: Outcome) -> Record | None:

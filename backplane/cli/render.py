@@ -14,24 +14,12 @@ from typing import Any, Final
 
 from backplane.cli import telling
 from backplane.cli.console import Console, safe
+from backplane.cli.instance import show_info
 from backplane.client.accounting import Answer, Outcome, unable
 
 __all__ = ["Spinner", "absences", "doubts", "failure", "failures", "render"]
 
 _QUIET: Final = frozenset({"pause", "resume", "flip", "shutdown", "change", "amend"})
-_FEATURES: Final = (
-    ("Pause Feature", "pause_feature"),
-    ("Facts Feature", "facts_feature"),
-    ("Health Feature", "healthcheck_feature"),
-    ("Shutdown Feature", "shutdown_feature"),
-    ("Log Level Feature", "loglevel_feature"),
-)
-_LABEL: Final = 22
-_INDENT: Final = " " * 24
-
-MAX_FACT_LINES: Final = 2000
-"""Lines of one service's facts that are shown."""
-
 FEW: Final = 10
 """So many services that say the same are named, each on a line."""
 
@@ -69,7 +57,10 @@ def render(outcome: Outcome, console: Console, verbose: bool) -> None:
     console.print()
     if outcome.action == "info":
         for answer in answers:
-            _info(answer, console, verbose)
+            if answer.reply.ok:
+                show_info(answer, console, verbose)
+            else:
+                _failure(answer, console)
     elif outcome.action == "threaddump":
         for answer in answers:
             _dump(answer, console, verbose)
@@ -184,43 +175,6 @@ def _failure(answer: Answer, console: Console) -> None:
     console.print(failure(answer), "red", before=f"{safe(answer.sender):>40}:{'':15}")
 
 
-def _info(answer: Answer, console: Console, verbose: bool) -> None:
-    if not answer.reply.ok:
-        _failure(answer, console)
-        return
-    data = answer.reply.data
-    console.print(f"  {safe(answer.sender)}:")
-    console.print()
-    for label, value in _info_lines(data):
-        console.print(f"{label:>{_LABEL}}: {value}")
-    if verbose and "facts" in data:
-        console.print(f"{'Facts':>{_LABEL}}:")
-        lines = json.dumps(data["facts"], indent=2, ensure_ascii=False, sort_keys=True)
-        for count, line in enumerate(lines.split("\n")):
-            if count >= MAX_FACT_LINES:
-                console.print(f"{_INDENT}… ({lines.count(chr(10)) + 1} lines)")
-                break
-            console.print(_INDENT + safe(line))
-    console.print()
-
-
-def _info_lines(data: Any) -> Iterator[tuple[str, str]]:
-    yield "App Version", safe(data.get("version", "unknown"))
-    yield "Backplane Version", safe(data.get("backplane_version", "unknown"))
-    if data.get("pause_feature"):
-        yield "Paused", _word(data.get("paused"))
-    if data.get("healthcheck_feature"):
-        state = data.get("health_state")
-        known = state in (None, "ok", "failed")
-        yield "Healthy", _word(data.get("healthy")) + ("" if known else f" ({safe(state)})")
-    if data.get("loglevel_feature"):
-        yield "Log Level", safe(data.get("loglevel", "unknown"))
-    if data.get("secure") is False:
-        yield "Security", "none, callers are not verified"
-    for label, key in _FEATURES:
-        yield label, "✓" if data.get(key) else "✘"
-
-
 def _dump(answer: Answer, console: Console, verbose: bool) -> None:
     if not answer.reply.ok:
         _failure(answer, console)
@@ -290,10 +244,6 @@ def _named(*found: tuple[str, Sequence[str]]) -> Iterator[str]:
             yield ""
             yield f"{title}: {len(names)}"
             yield from _listed(names)
-
-
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else safe(value)
 
 
 def _compact(value: object) -> str:

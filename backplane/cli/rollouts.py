@@ -25,6 +25,8 @@ __all__ = ["Approval", "Steps", "check", "gone", "read_plan", "show_steps"]
 
 MAX_LINES: Final = 100
 
+_MISSING: Final = object()
+
 _COLUMNS: Final[Columns] = (
     ("INSTANCE", "identity"),
     ("STATE", "state"),
@@ -63,9 +65,11 @@ def read_plan(job: Job) -> Plan | None:
     path = job.rollout.apply
     if path is None:
         return None
+    if path == "-":
+        raise Fault("--apply takes a file, not standard input", ExitCode.USAGE)
     try:
-        value = read_json(os.path.abspath(path))
-        if value is None:
+        value = read_json(os.path.abspath(path), _MISSING)
+        if value is _MISSING:
             raise Fault(f"--apply {path}: there is no such file", ExitCode.USAGE)
         plan = Plan.from_dict(value)
     except PlanError as error:
@@ -275,10 +279,13 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _write(plan: Plan, path: str) -> None:
+    place = os.path.abspath(path)
     try:
-        write_json(os.path.abspath(path), plan.as_dict())
+        if not os.path.isdir(os.path.dirname(place)):  # it would be made, and be a surprise
+            raise FileNotFoundError(None, "there is no such folder")
+        write_json(place, plan.as_dict())
     except OSError as error:
-        text = f"--plan {path}: {error.strerror or error}; nothing was sent"
+        text = f"--plan {path}: {error.strerror}; nothing was sent"
         raise Fault(text, ExitCode.USAGE) from None
 
 

@@ -16,12 +16,12 @@ from backplane.cli.fitting import cut, fitted
 from backplane.cli.formats import Columns, show_rows
 from backplane.cli.render import doubts
 from backplane.cli.session import Command, connected, prepare
-from backplane.cli.telling import moment, named, span
+from backplane.cli.telling import altered
 from backplane.client import fleet
 from backplane.client.accounting import ExitCode, Outcome
-from backplane.client.fleet import Row, Shown
+from backplane.client.fleet import Row
 
-__all__ = ["INTERVAL", "Look", "altered", "doubt", "flat", "page", "status_command"]
+__all__ = ["INTERVAL", "Look", "doubt", "flat", "page", "status_command"]
 
 INTERVAL: Final = 5.0
 """Seconds between two looks of ``--watch``."""
@@ -87,15 +87,6 @@ def flat(row: Row, service: str, now: float) -> dict[str, Any]:
         "state": row.state or None,
         "changed": "; ".join(_changes(row, now)) or row.text or None,
     }
-
-
-def altered(change: Shown, now: float) -> str:
-    """Return what is changed, by whom, for how long, and why."""
-    ends = "" if change.until is None else f" for {span(change.until - now)} more"
-    why = f" ({safe(change.why, 60)})" if change.why else ""
-    shutdown = change.target == "shutdown"
-    to = f"at {moment(change.to, now)}" if shutdown else safe(change.to)
-    return f"{named(change.target)} {to} by {safe(change.who)}{ends}{why}"
 
 
 def _changes(row: Row, now: float) -> Iterator[str]:

@@ -9,8 +9,20 @@ from typing import Any, Final
 
 from backplane.cli.console import safe
 from backplane.client.accounting import Answer
+from backplane.client.fleet import Shown
 
-__all__ = ["ago", "changed", "clock", "dicts", "ended", "moment", "named", "span", "until"]
+__all__ = [
+    "ago",
+    "altered",
+    "changed",
+    "clock",
+    "dicts",
+    "ended",
+    "moment",
+    "named",
+    "span",
+    "until",
+]
 
 MAX_LINES: Final = 200
 
@@ -107,3 +119,12 @@ def moment(value: object, now: float) -> str:
     except (TypeError, ValueError):
         return safe(value)
     return f"{clock(at)} (in {span(at - now)})"
+
+
+def altered(change: Shown, now: float) -> str:
+    """Return what is changed, by whom, for how long, and why."""
+    ends = "" if change.until is None else f" for {span(change.until - now)} more"
+    why = f" ({safe(change.why, 60)})" if change.why else ""
+    shutdown = change.target == "shutdown"
+    to = f"at {moment(change.to, now)}" if shutdown else safe(change.to)
+    return f"{named(change.target)} {to} by {safe(change.who)}{ends}{why}"

@@ -50,6 +50,9 @@ def _undo(console: Console, service: str | None, run: str, given: dict[str, Any]
 
     async def work(command: Command) -> ExitCode:
         record = _recorded(command, run)
+        if record is not None and not record.reversible:
+            text = f"the run {run} was `{record.verb}`, which leaves nothing to be taken back"
+            raise Fault(text, ExitCode.USAGE)
         if record is not None:
             whole, who = record.run, _targets(record, given)
         else:

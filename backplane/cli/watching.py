@@ -17,8 +17,8 @@ import attrs
 from backplane.choria.changed import ChangeEvent, decode_change
 from backplane.cli.console import Console, safe
 from backplane.cli.fitting import cut
-from backplane.cli.status import Look, altered, doubt, flat, page
-from backplane.cli.telling import moment, named, until
+from backplane.cli.status import Look, doubt, flat, page
+from backplane.cli.telling import altered, moment, named, until
 from backplane.client import fleet
 from backplane.client.accounting import ExitCode, Outcome
 from backplane.client.fleet import Row

@@ -229,8 +229,8 @@ class Run(Waiting):
         self._subscribe(self._request, self._reply)
         while (batch := await self._course.next(self)) is not None and not self.over:
             await self._ask_batch(batch)
-        late = self._sent and self._stop is None and self._clock.seconds() >= self._end
-        if late and not self._halted and len(self.handed_out) < self._names_meant():
+        waiting = len(self.handed_out) < self._names_meant()
+        if self._sent and self.late and not self._halted and waiting:
             self._halted = f"{self._job.timeout:g} s were over"
 
     def _names_meant(self) -> int:
@@ -261,8 +261,10 @@ class Run(Waiting):
             self._sent = True
             under_way += len(document)
         until = self._end
-        if job.timeout is None:
-            until = self._clock.seconds() + job.rule.timeout + job.agent_timeout
+        if job.timeout is None or job.rollout.batch is not None:
+            # In steps, one who is frozen does not take the time of the others.
+            usual = self._clock.seconds() + job.rule.timeout + job.agent_timeout
+            until = min(until, usual)
         await self._wait(lambda: until, lambda: self._awaited <= 0)
 
     def _document(self, data: Mapping[str, Any], request_id: str | None = None) -> Request:

@@ -8,12 +8,21 @@ wider than was meant. So a verb without flags is the old action, and with flags 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
 
-__all__ = ["LEVELS", "MAX_LEASE", "MAX_REASON", "Flags", "asked", "level_target", "wanted"]
+__all__ = [
+    "LEVELS",
+    "MAX_LEASE",
+    "MAX_REASON",
+    "Flags",
+    "asked",
+    "level_target",
+    "means",
+    "wanted",
+]
 
 MAX_REASON: Final = 200
 """Characters of a reason."""
@@ -113,3 +122,62 @@ def wanted(target: str, to: str | None, flags: Flags) -> dict[str, Any]:
     if flags.reason:
         data["why"] = flags.reason
     return data
+
+
+_MADE: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    **{verb: (("app", _APP[verb]), ("breaker:*", _BREAKER[verb])) for verb in _APP},
+    **{verb: (("log:", level),) for verb, level in _LEVEL.items()},
+    **{f"loglevel {level}": (("log:*", level),) for level in LEVELS},
+    "drain": (("app", "draining"),),
+    "shutdown": (("shutdown", "now"),),
+}
+"""By verb, the targets that ``change`` is asked to change, and to what."""
+
+_ENDED: Final[Mapping[str, tuple[str, ...]]] = {
+    "end": ("app", "breaker:*", "log:*", "shutdown"),
+    "loglevel reset": ("log:*",),
+    "shutdown": ("shutdown",),
+}
+"""By verb, the targets of which ``end`` is asked."""
+
+_MORE: Final[Mapping[str, frozenset[str]]] = {
+    "change": frozenset({"for", "why"}),
+    "end": frozenset({"all", "why"}),
+    "amend": frozenset({"for", "why"}),
+}
+
+_KINDS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "for": lambda value: type(value) is int and 0 < value <= MAX_LEASE,
+    "why": lambda value: isinstance(value, str) and 0 < len(value) <= MAX_REASON,
+    "all": lambda value: value is True,
+}
+
+
+def means(verb: str, action: str, data: Mapping[str, Any]) -> bool:
+    """Say whether a verb, with whatever flags, asks for an action with such inputs."""
+    rest = {key: value for key, value in data.items() if key not in _KINDS}
+    more = {key: value for key, value in data.items() if key in _KINDS}
+    if not (more.keys() <= _MORE.get(action, frozenset())):
+        return False
+    if not all(_KINDS[key](value) for key, value in more.items()):
+        return False
+    if not all(isinstance(value, str) for value in rest.values()):
+        return False
+    target = rest.get("target", "")
+    if action == "change":
+        made = _MADE.get(verb, ())
+        return rest.keys() == {"target", "to"} and any(
+            _is(target, of) and rest["to"] == to for of, to in made
+        )
+    if action == "end":
+        by_id = {"end": "change", "undo": "run"}.get(verb)
+        if by_id is not None and rest.keys() == {by_id}:
+            return True
+        return rest.keys() == {"target"} and any(_is(target, of) for of in _ENDED.get(verb, ()))
+    if action == "amend":
+        return verb == "extend" and "for" in data and rest.keys() in ({"target"}, {"change"})
+    return action == verb and not data
+
+
+def _is(target: str, of: str) -> bool:
+    return target.startswith(of[:-1]) if of.endswith("*") else target == of

@@ -17,7 +17,18 @@ import attrs
 from backplane.choria.paths import MISSING, lookup
 from backplane.client.accounting import Answer, ExitCode, Outcome
 
-__all__ = ["CONDITIONS", "Group", "Row", "Shown", "exit_code", "groups", "rows", "summary"]
+__all__ = [
+    "CONDITIONS",
+    "Group",
+    "Row",
+    "Shown",
+    "breakers",
+    "changes",
+    "exit_code",
+    "groups",
+    "rows",
+    "summary",
+]
 
 CONDITIONS: Final = (
     "silent",
@@ -189,8 +200,8 @@ def _row(answer: Answer) -> Row:
         backplane_version=_text(data, "backplane_version"),
         level=_text(data, "loglevel") if data.get("loglevel_feature") is not False else "",
         in_flight=_count(data.get("in_flight")),
-        breakers=_breakers(data.get("breakers")),
-        changes=_changes(data.get("changes")),
+        breakers=breakers(data.get("breakers")),
+        changes=changes(data.get("changes")),
         facts=data["facts"] if isinstance(data.get("facts"), dict) else {},
     )
     return attrs.evolve(row, condition=_condition(row))
@@ -234,13 +245,15 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _breakers(value: object) -> dict[str, str] | None:
+def breakers(value: object) -> dict[str, str] | None:
+    """Return what can be read of breakers by name, ``None`` for nothing."""
     if not isinstance(value, dict):
         return None
     return {str(name): str(state) for name, state in sorted(value.items())}
 
 
-def _changes(value: object) -> tuple[Shown, ...] | None:
+def changes(value: object) -> tuple[Shown, ...] | None:
+    """Return what can be read of a list of changes, ``None`` for nothing."""
     if not isinstance(value, list):
         return None
     return tuple(_shown(value[:MAX_CHANGES]))

@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 
 from backplane.choria.filter import Filter, decode_filter, encode_filter
+from backplane.client.changes import means
 from backplane.client.jobs import Job
 from backplane.client.states import State
 from backplane.errors import DecodeError
@@ -167,6 +168,11 @@ class Plan:
             raise PlanError("it names somebody twice")
         if not plan.meant:
             raise PlanError("it is for nobody")
+        if plan.agent != "backplane" or not means(plan.verb, plan.action, plan.data):
+            raise PlanError(
+                f"it is damaged: {plan.verb[:60]} does not mean the action {plan.action[:60]} "
+                "with the inputs that it has"
+            )
         return plan
 
 
@@ -212,6 +218,8 @@ def misfit(plan: Plan, job: Job) -> str:
     ):
         if planned != asked:
             return f"it is for the {what} {planned}, not {asked}"
+    if job.data and plan.action != job.action:
+        return f"in it {plan.verb} is the action {plan.action}, not {job.action}"
     for key, value in job.data.items():
         if plan.data.get(key) != value:
             return f"in it {key} is {plan.data.get(key)!r}, not {value!r}"

@@ -94,7 +94,8 @@ class Course:
             self._begun = True
             if not await self._begin(run):
                 return None
-        elif not self._waiting:
+        elif not self._waiting or run.late:
+            self._waiting.clear()
             await self._after(run)
         if not self._waiting and not run.over:
             batch = self.steps.next()
@@ -133,18 +134,19 @@ class Course:
         self._count(run.answers)
         failures = {name: why for name in self._batch if (why := self._failure(run, name))}
         self.steps.failed(failures)
-        rollout = self._job.rollout
-        if rollout.gate and not self.steps.halted and not run.over:
+        rollout, steps = self._job.rollout, self.steps
+        if rollout.gate and not steps.halted and not run.over:
             await self._pass_gate(run)
-        if run.over:
-            return
-        if self.steps.halted:
-            if rollout.undo:
-                await self._undo(run)
-            run.halt(self.steps.halted)
-        elif not self.steps.ended and rollout.sleep:
+        if not steps.ended and rollout.sleep and not run.over:
             self._told.pausing(rollout.sleep)
             await run.sleep(rollout.sleep)
+        ungated = rollout.gate and len(self.gated) < steps.number
+        if run.late and (ungated or not steps.ended):
+            steps.halt(f"{self._job.timeout:g} s were over")
+        if steps.halted and (run.late or not run.over):
+            if rollout.undo:
+                await self._undo(run)
+            run.halt(steps.halted)
 
     def _count(self, answers: Sequence[Answer]) -> None:
         """Take the answers that have come since the last time."""

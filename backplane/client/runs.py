@@ -67,6 +67,11 @@ class Record:
         """Identities where it may have changed something."""
         return tuple(dict.fromkeys((*self.done, *self.unsure)))
 
+    @property
+    def reversible(self) -> bool:
+        """Whether it made changes; else it only took some back, or gave them another end."""
+        return self.action not in ("end", "amend")
+
 
 def record_of(job: Job, outcome: Outcome, *, network: str, when: float, who: str) -> Record | None:
     """Return what is kept of a run; ``None`` for one that changed nothing."""

@@ -42,8 +42,8 @@ def state_folder(environ: Mapping[str, str], home: str) -> str | None:
     return os.path.join(home, ".local", "state", "backplane") if home else None
 
 
-def read_json(path: str) -> Any:
-    """Return what is in a file; ``None`` when there is no file.
+def read_json(path: str, missing: Any = None) -> Any:
+    """Return what is in a file; ``missing`` when there is no file.
 
     :raises OSError: when it cannot be read.
     :raises ValueError: when it is not JSON, or far too large.
@@ -52,7 +52,7 @@ def read_json(path: str) -> Any:
         with open_regular(path) as file:
             text = file.read(MAX_SIZE + 1)
     except FileNotFoundError:
-        return None
+        return missing
     if len(text) > MAX_SIZE:
         raise ValueError(f"more than {MAX_SIZE} bytes")
     try:

@@ -37,7 +37,12 @@ class Waiting:
     @property
     def over(self) -> bool:
         """Whether it was stopped, or its time is over."""
-        return self._stop is not None or self._clock.seconds() >= self._end
+        return self._stop is not None or self.late
+
+    @property
+    def late(self) -> bool:
+        """Whether nobody has stopped it, and its time is over."""
+        return self._stop is None and self._clock.seconds() >= self._end
 
     def interrupt(self) -> None:
         """End the run; its result is what is known so far."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from backplane.change import Change, Refused, Step
 from backplane.choria.rpc import ActionError, StatusCode
 from backplane.node.calling import Overdue
-from backplane.node.failing import reason_of, text_of
+from backplane.node.failing import text_of
 from backplane.node.history import History
 from backplane.node.leases import Leases
 from backplane.node.targets import APP, CALL_DEADLINE, Targets
@@ -57,7 +57,7 @@ class Asked:
 
 
 class _Budget:
-    """Seconds that are left for one change."""
+    """Seconds that are left for what one request asks."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -73,8 +73,8 @@ class Changes:
 
     :param targets: given the ledger's value of a target, returns the application's targets.
     :param clock: for timers.
-    :param now: wall-clock time.
     :param history: has the ledger.
+    :ivar now: wall-clock time.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Changes:
         history: History,
     ) -> None:
         self._clock = clock
-        self._now = now
+        self.now = now
         self._log = log
         self.history = history
         self.ledger = history.ledger
@@ -110,6 +110,10 @@ class Changes:
 
     # Changing.
 
+    def budget(self) -> _Budget:
+        """Return the seconds that the application has for what is asked now."""
+        return _Budget(self._clock)
+
     async def make(
         self,
         asked: Asked,
@@ -131,11 +135,11 @@ class Changes:
         :raises BaseException: what the application's methods raise.
         """
         await self.leases.restored()
-        budget = _Budget(self._clock)
-        seen = await self._seen(target, lenient)
+        budget = self.budget()
+        seen = await self.seen(target, lenient)
         if to == "flip":
             to = "paused" if seen == "running" else "running"
-        now = self._now()
+        now = self.now()
         step = self.ledger.propose(
             target,
             to,
@@ -154,67 +158,12 @@ class Changes:
         assert step.makes is not None
         return Made(step.makes, await self._done(step, budget, method, lenient))
 
-    async def end(self, asked: Asked, ids: list[str]) -> dict[str, Any]:
-        """Take changes back, one after the other.
-
-        :raises Overdue: when the application has not returned.
-        """
-        await self.leases.restored()
-        budget = _Budget(self._clock)
-        ended: list[dict[str, Any]] = []
-        refused: list[dict[str, Any]] = []
-        for each in ids:
-            change = self.ledger.change(each)
-            target = "" if change is None else change.target
-            try:
-                step = await self._end_one(asked, each, target, budget)
-                reason, text = (step.reason, step.text) if isinstance(step, Refused) else ("", "")
-            except Overdue:
-                raise
-            except Exception as error:
-                reason, text = reason_of(error), text_of(error)
-            if reason:
-                refused.append({"change": each, "target": target, "reason": reason, "text": text})
-                continue
-            ended.append(
-                {
-                    "change": each,
-                    "target": target,
-                    "value": self.ledger.value(target),
-                    "before": change.to if change is not None else "",
-                }
-            )
-        return {"ended": ended, "refused": refused, "nothing": not ids}
-
-    async def _end_one(
-        self, asked: Asked, change_id: str, target: str, budget: _Budget
-    ) -> Step | Refused:
-        gone = False
-        seen = ""
-        if target:
-            try:
-                seen = await self._seen(target)
-            except ActionError as error:
-                gone = reason_of(error) == "lacks"
-                if not gone:
-                    raise
-                seen = self.ledger.value(target) or ""
-        step = self.ledger.end(change_id, who=asked.who, seen=seen, now=self._now(), why=asked.why)
-        self.history.accounted(asked.run)
-        if isinstance(step, Step) and not gone:
-            await self.carry_out(step, budget)
-            return step
-        if isinstance(step, Step):  # there is nothing that could be put back
-            self.ledger.settle(step, step.to, self._now())
-        self.history.save(*filter(None, [target]))
-        return step
-
     def amend(self, asked: Asked, change: str, seconds: float) -> Change:
         """Give a lease another end, ``seconds`` from now.
 
         :raises ActionError: when it is refused.
         """
-        now = self._now()
+        now = self.now()
         found = self.ledger.amend(change, now + seconds, who=asked.who, now=now, why=asked.why)
         self.history.accounted(asked.run)
         known = self.ledger.change(change)
@@ -233,7 +182,7 @@ class Changes:
 
         :raises BaseException: what the application's methods raise.
         """
-        await self._done(step, budget or _Budget(self._clock))
+        await self._done(step, budget or self.budget())
 
     async def _done(
         self, step: Step, budget: _Budget, method: str = "", lenient: bool = False
@@ -252,7 +201,7 @@ class Changes:
             self._failed(step, error)
             raise
         self._touched(target)
-        done = self.ledger.settle(step, seen or step.to, self._now(), restored=restored)
+        done = self.ledger.settle(step, seen or step.to, self.now(), restored=restored)
         self.history.save(target)
         self.leases.schedule()
         if not done and not lenient:
@@ -279,7 +228,7 @@ class Changes:
 
     def _failed(self, step: Step, error: BaseException) -> None:
         self._touched(step.target)
-        self.ledger.fail(step, text_of(error), self._now())
+        self.ledger.fail(step, text_of(error), self.now())
         if step.kind == "expire":
             self.history.unasked("expire", step, step.ends[-1], "failed")
         self.history.save(step.target)
@@ -307,7 +256,7 @@ class Changes:
             return
         if target in self.leases.unrestored:
             return  # it is tried again
-        now, held = self._now(), ledger.value(target) or seen
+        now, held = self.now(), ledger.value(target) or seen
         again: Step | Refused | None = None
         if seen == step.to != held:
             # It is what was asked for, and is taken back in time like any other.
@@ -324,6 +273,8 @@ class Changes:
                     until=until,
                     run=makes.run,
                 )
+            elif step.kind == "end" and step.restores:
+                again = ledger.end_all(target, who=step.who, seen=held, now=now, why=step.why)
             elif step.kind == "end":
                 again = ledger.end(step.ends[0].id, who=step.who, seen=held, now=now, why=step.why)
             elif step.kind == "expire":
@@ -341,19 +292,19 @@ class Changes:
     def seconds_until(self, time: str) -> float:
         """Return the seconds until a Unix time in a text; 0 for what is none."""
         try:
-            return float(time) - self._now()
+            return float(time) - self.now()
         except ValueError:
             return 0.0
 
     def time_in(self, seconds: float) -> str:
         """Return the Unix time in some seconds as a text."""
-        return f"{self._now() + seconds:.3f}"
+        return f"{self.now() + seconds:.3f}"
 
     async def read(self, target: str) -> str:
         """Return what the application shows; waits little."""
         return await self.targets.read(target, CALL_DEADLINE, PATIENCE)
 
-    async def _seen(self, target: str, lenient: bool = False) -> str:
+    async def seen(self, target: str, lenient: bool = False) -> str:
         """Return what the application shows, of a time when nothing was changing.
 
         :param lenient: go on with what the ledger holds where it does not say.
@@ -378,7 +329,7 @@ class Changes:
         except Exception:
             return self.ledger.value(target) or "unknown"
         if self._versions[target] == version and target not in self.leases.unrestored:
-            self.ledger.see(target, seen, self._now())
+            self.ledger.see(target, seen, self.now())
             if self.history.pending:
                 self._touched(target)
                 self.history.save(target)

@@ -18,6 +18,7 @@ from backplane.choria.rpc import ActionError, StatusCode
 from backplane.ledger import SHUTDOWN
 from backplane.node.agent import ActionRequest, action
 from backplane.node.changes import PATIENCE, Asked, Changes
+from backplane.node.ending import Ending
 from backplane.node.outputs import AMEND, CHANGE, CHANGES, END, LOGGERS
 from backplane.node.stopping import Stopping
 from backplane.node.targets import APP, BREAKER, LOG
@@ -298,19 +299,22 @@ class ChangeActions:
     async def _end(self, request: ActionRequest) -> dict[str, Any]:
         data, ledger = request.data, self.book.ledger
         _one_of(data, "change", "run", "target")
+        target, ids = data.get("target"), [data["change"]] if data.get("change") else []
         if data.get("run"):
             ids = [change.id for change in ledger.of_run(data["run"])]
-        elif data.get("change"):
-            ids = [data["change"]]
-        else:
-            target = data["target"]
+        elif target:
             self.book.targets.check(target)
             await self.book.look(target)
-            if data.get("all"):  # none is as good as all
-                ids = [change.id for change in ledger.of_target(target)]
-            else:
+            if not data.get("all"):  # none is as good as all
                 ids = [self._newest_of(target).id]
-        found = await self.book.end(asked(request), ids)
+        await self.book.leases.restored()
+        ending = Ending(self.book, asked(request))
+        if target and data.get("all"):
+            await ending.all(target)
+        else:
+            for each in ids:
+                await ending.change(each)
+        found = ending.found
         if found["refused"] and not found["ended"]:
             text = "; ".join(each["text"] for each in found["refused"][:10])
             raise ActionError(text, data={"reason": found["refused"][0]["reason"], **found})
@@ -319,8 +323,9 @@ class ChangeActions:
     def _newest_of(self, target: str) -> Change:
         ledger = self.book.ledger
         newest = ledger.newest(target)
-        none = target == SHUTDOWN and ledger.value(target) == "none"
-        if newest is None or none:
+        live = any(change.target == target for change in ledger.live())
+        seen = newest is not ledger.top(target) and target != SHUTDOWN  # something lies over it
+        if newest is None or not (live or seen):
             text = "no shutdown is scheduled" if target == SHUTDOWN else f"{target} is not changed"
             raise ActionError(text, data={"reason": "unknown"})
         return newest  # under a change of the application's own it is refused

@@ -16,6 +16,7 @@ from backplane.client.batches import Rollout
 from backplane.client.jobs import make_job
 from backplane.client.run import Operator
 from backplane.nats.client import NatsClient
+from backplane.service import Management
 from backplane.testing import Harness, RecordingApplication
 
 __all__ = ["Answers", "RollingCase"]
@@ -44,13 +45,14 @@ class RollingCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.harness = Harness()
         self.addCleanup(self.harness.close)
+        self.managements: dict[str, Management] = {}
         self.apps = {name: self.add(name) for name in NAMES}
         self.asker: Answers | None = None
         self.form = "text"
 
     def add(self, name: str) -> RecordingApplication:
         app = RecordingApplication({"dc": "DC1"})
-        self.harness.manage(app, identity=name)
+        self.managements[name] = self.harness.manage(app, identity=name)
         return app
 
     def paused(self) -> dict[str, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from backplane.choria import rpc, v1
 from backplane.choria.rpc import RpcReply
 from backplane.cli.console import Console
-from backplane.cli.render import MAX_FACT_LINES, MAX_NAMES, render
+from backplane.cli.instance import MAX_FACT_LINES
+from backplane.cli.render import MAX_NAMES, render
 from backplane.client.accounting import Answer, Outcome
 from backplane.errors import DecodeError
 
@@ -163,6 +165,10 @@ class RenderTests(SynchronousTestCase):
             "delayed_calls": {"x": 1},
             "readers": [{"class": evil}],
             "thread_pool": evil,
+            "state": "draining",
+            "in_flight": evil,
+            "breakers": {evil: evil, "other": [evil]},
+            "changes": [evil, {"target": evil, "to": evil, "who": evil, "why": evil, "made": evil}],
         }
         for action in ("info", "ping", "health", "threaddump", "pause"):
             for status in (0, 5):
@@ -174,6 +180,39 @@ class RenderTests(SynchronousTestCase):
                 self.assertNotIn("\nManaged 99", text)
                 empty = RpcReply(status, "", {}, action)
                 self.assertIn("Managed", shown(outcome(action, Answer("one", empty, 0.1)), True))
+
+    def test_changes(self) -> None:
+        """``info`` lists breakers, and what is changed: by whom, for how long, why, since when."""
+        now = time.time()
+        change = {
+            "target": "breaker:payments",
+            "before": "closed",
+            "to": "open",
+            "who": "choria=sre",
+        }
+        data = {
+            "state": "draining",
+            "in_flight": 3,
+            "breakers": {"search": "closed", "payments": "open"},
+            "changes": [
+                {**change, "why": "bank", "made": now - 60, "until": now + 3600.4},
+                {**change, "target": "app", "to": "draining", "made": now - 5, "until": None},
+            ],
+        }
+        text = shown(outcome("info", answer("one", "info", **data)))
+        self.assertIn("                 State: draining, 3 in flight\n", text)
+        self.assertIn("              Breakers: payments open, search closed\n", text)
+        self.assertIn(
+            "               Changed: breaker payments open by choria=sre for 1h more (bank), "
+            "1m ago\n                        app draining by choria=sre, 5s ago\n",
+            text,
+        )
+        plain = shown(outcome("info", answer("one", "info", state="paused", breakers={})))
+        self.assertNotIn("State", plain)
+        self.assertNotIn("Breakers", plain)
+        many = [{**change, "made": now, "until": None}] * 102
+        text = shown(outcome("info", answer("one", "info", changes=many)))
+        self.assertIn("… and 2 more\n", text)
 
     def test_huge_facts(self) -> None:
         """Facts without end are cut with a mark."""

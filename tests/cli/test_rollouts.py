@@ -111,6 +111,40 @@ class BatchTests(RollingCase):
         self.assertEqual(outcome.halted, "10 s were over")
         self.assertEqual(len(outcome.untouched), 3)
 
+    def test_gone(self) -> None:
+        """Who is gone meanwhile does not take the time of those after him."""
+        _, waiting = self.begin(
+            "pause", batch=Size(1), sleep=5.0, timeout=60.0, max_failures=1, undo=True
+        )
+        self.harness.advance(4)
+        self.harness.result_of(self.managements["four"].stopService())
+        self.harness.advance(50)
+        outcome = self.successResultOf(waiting)
+        self.assertEqual((outcome.exit_code, outcome.silent), (4, ("four",)))
+        self.assertEqual(outcome.untouched, ())
+        self.assertEqual([name for name, paused in self.paused().items() if not paused], ["four"])
+
+    def test_time_undone(self) -> None:
+        """With ``--on-failure undo`` it is taken back then, where it was done."""
+        outcome = self.do("pause", batch=Size(2), sleep=60.0, timeout=10.0, undo=True)
+        self.assertEqual((outcome.exit_code, outcome.halted), (2, "10 s were over"))
+        self.assertEqual(set(self.paused().values()), {False})
+        self.assertIn("Taken back on 2 of 2 service(s)\n", self.out.getvalue())
+        self.assertEqual(len(outcome.untouched), 3)
+
+    def test_time_gate(self) -> None:
+        """Likewise when it is over while the gate is waited for, of the last batch too."""
+        self.apps["two"].health = ("warming up", False)
+        outcome = self.do("pause", batch=Size(5), gate=True, timeout=10.0, undo=True)
+        self.assertEqual((outcome.exit_code, outcome.halted), (2, "10 s were over"))
+        self.assertEqual(set(self.paused().values()), {False})
+
+    def test_time_enough(self) -> None:
+        """What was done everywhere in time stays, even if that was the last moment."""
+        outcome = self.do("pause", batch=Size(3), sleep=3.0, timeout=10.0, undo=True)
+        self.assertEqual((outcome.exit_code, outcome.halted), (0, ""))
+        self.assertEqual(set(self.paused().values()), {True})
+
     def test_long(self) -> None:
         """Requests of later batches are as fresh as the first."""
         _, waiting = self.begin("pause", batch=Size(1), sleep=600.0)
@@ -168,6 +202,32 @@ class PlanTests(RollingCase):
         outcome = self.do("pause", apply=self.path)
         self.assertEqual(outcome.exit_code, 0)
         self.assertEqual([name for name, it in self.paused().items() if it], ["five", "four"])
+
+    def test_disagrees(self) -> None:
+        """What says one thing and would do another is not done; nor is what is no plan."""
+        self.do("pause", plan=self.path)
+        kept = json.loads(Path(self.path).read_text())
+        for written, text in (
+            ({**kept, "action": "shutdown"}, "damaged: pause does not mean the action shutdown"),
+            (None, "it is no plan"),
+        ):
+            Path(self.path).write_text(json.dumps(written))
+            with self.assertRaises(Fault) as caught:
+                self.do("pause", apply=self.path)
+            self.assertEqual(caught.exception.code, 64)
+            self.assertIn(text, caught.exception.text)
+        for app in self.apps.values():
+            self.assertEqual([each for each in app.calls if each in ("pause", "shutdown")], [])
+
+    def test_folder(self) -> None:
+        """A folder that is missing is not made."""
+        with self.assertRaises(Fault) as caught:
+            self.do("pause", plan=f"{self.path}/plan.json")
+        self.assertIn("plan.json: there is no such folder; nothing was", caught.exception.text)
+        self.assertFalse(Path(self.path).exists())
+        with self.assertRaises(Fault) as caught:
+            self.do("pause", apply="-")
+        self.assertIn("--apply takes a file", caught.exception.text)
 
     def test_new_instance(self) -> None:
         """A sixth one: 5, and nothing is sent."""

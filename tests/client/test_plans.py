@@ -59,10 +59,13 @@ class PlanTests(SynchronousTestCase):
 
     @given(
         st.lists(planned, min_size=1, max_size=8, unique_by=lambda each: each.identity),
-        st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3),
+        st.none() | st.integers(1, 1000),
+        st.none() | st.text(min_size=1, max_size=5),
     )
-    def test_kept(self, targets: list[Planned], data: dict[str, Any]) -> None:
+    def test_kept(self, targets: list[Planned], seconds: int | None, why: str | None) -> None:
         """What is written is read as the same, and is as it says."""
+        data: dict[str, Any] = {"target": "breaker:a", "to": "open"}
+        data.update({} if seconds is None else {"for": seconds}, **({"why": why} if why else {}))
         job = make_job("app", "change", data, facts=["dc=DC1"], select=["true"], verb="pause")
         targets[0] = attrs.evolve(targets[0], meant=True)
         plan = plan_of(job, *targets)
@@ -147,6 +150,40 @@ class PlanTests(SynchronousTestCase):
         old = attrs.evolve(RUNNING, known=False)
         self.assertEqual(RUNNING.difference(old), "another version runs there")
         self.assertEqual(RUNNING.difference(RUNNING), "")
+
+    def test_damaged(self) -> None:
+        """A plan whose verb is not its action would do something else than it says."""
+        data = {"target": "app", "to": "paused", "for": 60}
+        kept = plan_of(make_job("app", "change", data, verb="pause"), Planned("one")).as_dict()
+        for change in (
+            {"action": "shutdown"},
+            {"action": "shutdown", "data": {}},
+            {"action": "pause"},
+            {"action": "end"},
+            {"agent": "other"},
+            {"verb": "drain"},
+            {"verb": "shutdown"},
+            {"data": {**data, "target": "shutdown", "to": "now"}},
+            {"data": {**data, "to": "running"}},
+            {"data": {**data, "for": "60"}},
+            {"data": {**data, "for": 0}},
+            {"data": {**data, "expect": "running"}},
+            {"data": {**data, "why": "x" * 201}},
+            {"data": {"target": "app"}},
+            {"data": {"target": ["app"], "to": "paused"}},
+        ):
+            with self.assertRaises(PlanError) as caught:
+                Plan.from_dict({**kept, **change})
+            self.assertIn("it is damaged: ", str(caught.exception), change)
+
+    def test_other_meaning(self) -> None:
+        """Flags that make another action of the verb do not go with the plan."""
+        plan = plan_of(
+            make_job("app", "change", {"target": "shutdown", "to": "now"}, verb="shutdown"),
+            Planned("one"),
+        )
+        cancel = make_job("app", "end", {"target": "shutdown"}, verb="shutdown")
+        self.assertEqual(misfit(plan, cancel), "in it shutdown is the action change, not end")
 
     def test_misfit(self) -> None:
         """A plan is applied by the command that it was made of; inputs need not be repeated."""

@@ -121,6 +121,28 @@ class RolloutTests(RolloutCase):
         self.assertEqual(ran.code, 0, ran.out + ran.err)
         self.assertEqual(ran.json()["rollout"]["batches"], [[NAMES[0]], [NAMES[1]], [NAMES[3]]])
 
+    def test_frozen(self) -> None:
+        """One that is frozen does not eat the time; when that is over, all is taken back."""
+        self.assertEqual(self.cli("ping", "--expect", "5").code, 0)
+        frozen = self.services[NAMES[1]].process
+        frozen.send_signal(signal.SIGSTOP)
+        self.addCleanup(frozen.send_signal, signal.SIGCONT)
+        flags = ("--nodes", str(self.fleet.write("all", "\n".join(NAMES))), "--on-failure", "undo")
+        # It does not answer discovery either: it is missing, and the others are done.
+        ran = self.cli("pause", "--batch", "1", *flags, "--json")
+        self.assertEqual(ran.code, 4, ran.out + ran.err)
+        self.assertEqual(len(ran.json()["rollout"]["batches"]), 4)
+        self.assertEqual(self.cli("resume", *flags).code, 4)
+        # The time is not enough for the sleep between batches.
+        ran = self.cli("pause", "--batch", "2", "--sleep", "60", "--timeout", "6", *flags, "--json")
+        self.assertEqual(ran.code, 4, ran.out + ran.err)
+        steps = ran.json()["rollout"]
+        self.assertEqual(steps["stopped"], "6 s were over")
+        self.assertEqual(steps["undone"]["ok"], [NAMES[0], NAMES[2]])
+        self.assertEqual(steps["untouched"], [NAMES[3], NAMES[4]])
+        frozen.send_signal(signal.SIGCONT)
+        self.assertEqual(self.paused(), dict.fromkeys(NAMES, False))
+
     def test_plan(self) -> None:
         """A sixth instance: nothing is sent; without it the plan is applied."""
         path = str(self.fleet.folder / "plan.json")

@@ -314,6 +314,46 @@ class TargetTests(ChangesCase):
         self.harness.advance(61)
         self.assertFalse(self.app.paused())
 
+    def test_end_of_nothing(self) -> None:
+        """Where nothing is changed, the newest change is not taken back: it led to that."""
+        self.manage(self.app)
+        self.change("app", "paused")
+        self.change("app", "running")
+        self.assertEqual(self.state()["live"], [])
+        self.assertEqual(self.refused("end", target="app").message, "app is not changed")
+        self.assertEqual(self.data("end", data={"target": "app", "all": True})["nothing"], True)
+        self.assertFalse(self.app.paused())
+        made = self.change("app", "running")
+        self.data("end", data={"change": made["change"]})  # whoever names it means it
+
+    def test_end_of_all(self) -> None:
+        """All layers go in one step, and one line for each that was to be seen."""
+        self.manage(self.app)
+        for _ in range(40):
+            self.change("app", "paused")
+            self.change("app", "running")
+        self.change("app", "paused")
+        last = self.change("app", "draining", **{"for": 60})
+        del self.app.calls[:]
+        found = self.data("end", data={"target": "app", "all": True})
+        self.assertEqual(
+            found["ended"],
+            [{"change": last["change"], "target": "app", "value": "running", "before": "draining"}],
+        )
+        changed = [each for each in self.app.calls if each in ("pause", "drain", "resume")]
+        self.assertEqual(changed, ["resume"])
+        self.assertEqual(
+            [each[1:] for each in self.told()[-3:]],
+            [
+                ("app: paused → draining", "done"),
+                ("app: paused → draining", "ended"),
+                ("app: running → paused", "ended"),
+            ],
+        )
+        self.assertEqual(self.state()["live"], [])
+        self.harness.advance(61)
+        self.assertFalse(self.app.paused())
+
     def test_shutdown(self) -> None:
         """A shutdown is scheduled, seen, called off, and asked for again."""
         self.manage(self.app)

@@ -28,7 +28,7 @@ from tests.altering import BODY, CAPTURED, COLLECTIVE, IDENTITY, SUBJECT, TIME, 
 from tests.node.messages import Lines
 from tests.secured import broker_side, tls_section
 
-ACTED = ["pause", "paused"]
+ACTED = ["paused", "pause", "paused"]
 DOCS = Path(__file__).parents[2] / "docs"
 
 

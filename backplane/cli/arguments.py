@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import unicodedata
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 BREAKER_NAME: Final = re.compile(r"[a-z0-9_.-]{1,64}")
+
+_BREAKS: Final = frozenset({"Cc", "Zl", "Zp"})
+"""Unicode's categories of control characters, and of the ends of lines."""
 
 _ASKING: Final = frozenset({"--help", "-h", "--version"})
 
@@ -293,11 +297,14 @@ LEASE_FLAGS: Final = ("--for", "--reason", "--breaker", "--logger", "--change", 
 def flags_of(given: dict[str, Any]) -> Flags:
     """Take what the flags of :func:`change_options` say out of all that were given.
 
-    :raises click.UsageError: for a reason that is too long, or none.
+    :raises click.UsageError: for a reason that is too long, or none, or has several lines.
     """
     reason, breaker = given.pop("reason", None), given.pop("breaker", None)
-    if reason is not None and not 0 < len(reason.strip()) <= MAX_REASON:
+    reason = None if reason is None else reason.strip()
+    if reason is not None and not 0 < len(reason) <= MAX_REASON:
         raise click.UsageError(f"--reason is a text of 1 to {MAX_REASON} characters")
+    if reason is not None and any(unicodedata.category(char) in _BREAKS for char in reason):
+        raise click.UsageError("--reason is one line, without control characters")
     if breaker is not None and not BREAKER_NAME.fullmatch(breaker):
         raise click.UsageError(f"--breaker {breaker[:60]!r}: names have a-z, 0-9, _, . and -")
     return Flags(

@@ -53,13 +53,24 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def check_name(flag: str, value: str | None) -> None:
+    """Refuse an empty name: the whole application was not meant.
+
+    :raises Fault: for that.
+    """
+    if value is not None and not value.strip():
+        raise Fault(f"--{flag} is empty; leave it out for the whole application", ExitCode.USAGE)
+
+
 def _part(given: dict[str, Any]) -> dict[str, Any]:
     """Take which part is meant out of what was given.
 
     :raises Fault: for two of them.
     """
     names = ("breaker", "logger", "what", "change")
-    values = {name: value for name in names if (value := given.pop(name))}
+    values = {name: value for name in names if (value := given.pop(name)) is not None}
+    for name, value in values.items():
+        check_name(name, value)
     if len(values) > 1:
         both = " and ".join(f"--{name}" for name in values)
         raise Fault(f"{both}: one part at a time", ExitCode.USAGE)
@@ -93,6 +104,7 @@ def loglevel_command(console: Console, /, level: str, logger: str | None, **give
       backplane demo loglevel reset --logger sqlalchemy.engine
     """
     flags = flags_of(given)
+    check_name("logger", logger)
     target = level_target(logger)
     if level == "reset":
         if flags.seconds is not None:

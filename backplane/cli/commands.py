@@ -20,9 +20,10 @@ from backplane.client.run import Operator, Progress
 from backplane.client.runs import Record, record_of
 from backplane.nats.client import NatsClient
 
-__all__ = ["Execution", "Shown", "complain", "perform"]
+__all__ = ["FAILED", "Execution", "Shown", "complain", "perform"]
 
-PREFIX: Final = "backplane: error: Failed to manage services: could not perform action: "
+FAILED: Final = "Failed to manage services: could not perform action: "
+"""What comes before the reason why nothing was done."""
 
 
 class Shown(Progress):
@@ -150,7 +151,8 @@ def _tell_run(run: Record | None, console: Console, undone: Outcome | None) -> N
         return
     name = run.run[:8]
     way = f"; `backplane {run.service} undo {name}` takes it back"
-    console.note(f"Run {name}" + (way if run.reversible and undone is None else ""))
+    done = undone is not None and not (undone.silent or undone.failed)
+    console.note(f"Run {name}" + (way if run.reversible and not done else ""))
 
 
 def remember(command: Command, job: Job, outcome: Outcome) -> Record | None:
@@ -178,7 +180,7 @@ def complain(outcome: Outcome, console: Console) -> None:
     if outcome.stop is None and outcome.halted:
         console.note(f"backplane: error: stopped: {safe(outcome.halted)}")
         return
-    console.note(PREFIX + safe(outcome.error))
+    console.note(f"backplane: error: {FAILED}{safe(outcome.error)}")
     if not outcome.count:
         for name in outcome.silent:
             console.note(f"  no answer from {safe(name)}")

@@ -49,6 +49,7 @@ class Console:
     :param environ: ``NO_COLOR`` and ``TERM`` are looked at.
     :ivar form: in which lists are written; one of :data:`backplane.cli.formats.FORMS`.
     :ivar only: of which answers, one of :data:`backplane.cli.formats.ONLY`, or ``None``.
+    :ivar lost: whether standard output could not be written; a reader that has gone is none.
     :ivar live: whether progress can be shown on standard error; ``screen``: whether standard
         output is a terminal that can be drawn on.
     """
@@ -64,6 +65,7 @@ class Console:
         self._environ = environ
         self.form = "text"
         self.only: str | None = None
+        self.lost = False
         self._open = 0  # characters of the line that progress has written
 
     def without_colour(self) -> None:
@@ -146,6 +148,7 @@ class Console:
 
     def _lost(self, error: OSError) -> None:
         """Say that output is lost, a full disk for example: nobody chose that."""
+        self.lost = True
         self.note(f"backplane: error: standard output: {error.strerror or error}")
 
     def _end_line(self) -> None:
@@ -185,6 +188,7 @@ def _write(
         return io.StringIO()
     except OSError as error:
         lost(error)
+        _silence(stream)
         return io.StringIO()
     return stream
 

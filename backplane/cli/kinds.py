@@ -33,7 +33,7 @@ class Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 class Lease(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """How long a change lasts: more than nothing, and ninety days at most."""
+    """How long a change lasts: one second at least, and ninety days at most."""
 
     name = "TIME"
 
@@ -44,9 +44,9 @@ class Lease(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         try:
             seconds = float(value) if plain else parse_duration(value)
         except ValueError:
-            seconds = 0.0
-        if not 0 < seconds <= MAX_LEASE:
             self.fail(f"{value!r} is not a time such as 90s, 15m or 2h", param, ctx)
+        if not 1 <= seconds <= MAX_LEASE:
+            self.fail(f"{value!r} is not between 1s and {MAX_LEASE // 86400}d", param, ctx)
         return seconds
 
 

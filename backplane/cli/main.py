@@ -45,7 +45,7 @@ __all__ = ["main"]
 _EPILOG: Final = (
     "Exit codes: 0 done everywhere, 1 nothing matched, 2 some failed, 3 nobody answered, "
     "4 someone stayed silent, 5 stopped before sending, 64 usage, 69 broker unreachable, "
-    "77 credentials unusable, 130 interrupted."
+    "74 output not written, 77 credentials unusable, 130 interrupted."
 )
 
 
@@ -263,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         code = complain(console, "interrupted", ExitCode.INTERRUPTED, as_json)
     console.flush()
-    return code
+    return code or (ExitCode.UNWRITTEN if console.lost else ExitCode.OK)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ _COLUMNS: Final[Columns] = (
 @click.option("--clear", is_flag=True, help="Forget everybody who is listed")
 @click.option("--forget", multiple=True, metavar="NAME", help="Forget one instance")
 @click.option("--config", metavar="FILE", help="Only of the network of this file")
+@click.option("--insecure", is_flag=True, help="Taken as by other commands; changes nothing")
 @list_options
 @click.pass_obj
 def roster_command(
@@ -45,6 +46,7 @@ def roster_command(
     clear: bool,
     forget: Sequence[str],
     config: str | None,
+    insecure: bool,
     output: str | None,
     as_json: bool,
 ) -> int:
@@ -63,6 +65,8 @@ def roster_command(
     console.form = chosen(output, as_json)
     if forget and service is None:
         raise click.UsageError("--forget needs the service that the instance is of")
+    if forget and clear:
+        raise click.UsageError("--clear forgets everybody, so --forget means nothing with it")
     network, within = _place(config)
     book, now = rosters(console), time.time()
     services = [service] if service is not None else book.services()

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
+import click
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 
@@ -68,7 +69,7 @@ class Session:
     def interrupt(self) -> None:
         """End what is under way; what is known so far is its result."""
         self.interrupted = True
-        for each in reversed(self._runs):
+        for each in list(self._runs):
             each.interrupt()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -269,6 +270,8 @@ def prepare(console: Console, given: Mapping[str, Any]) -> Asked:
     config, insecure, debug = who.pop("config"), who.pop("insecure"), who.pop("debug")
     console.form = chosen(who.pop("output"), who.pop("as_json"))
     console.only = who.pop("only")
+    if console.only is not None and console.form in ("text", "json"):
+        raise click.UsageError("--only is for -o table, jsonl and names")
     as_json, verbose = console.form == "json", who.pop("verbose")
     settings = setup.load(config, insecure, os.environ)
     for warning in settings.config.warnings:

@@ -36,7 +36,13 @@ _ROLLOUT: Final = (
 
 
 def rollout_of(given: dict[str, Any]) -> Rollout:
-    """Take what the flags of :func:`rollout_options` say out of all that were given."""
+    """Take what the flags of :func:`rollout_options` say out of all that were given.
+
+    :raises click.UsageError: for one that means nothing without another.
+    """
+    for flag, needed in (("sleep", "batch"), ("gate_timeout", "gate"), ("limit_method", "limit")):
+        if given.get(flag) is not None and given.get(needed) is None:
+            raise click.UsageError(f"--{flag.replace('_', '-')} means nothing without --{needed}")
     gate, then = given.pop("gate", None), given.pop("on_failure", None)
     names = ("batch", "limit", "limit_seed", "max_failures", "plan", "apply")
     return Rollout(

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from backplane.cli.arguments import Spoken, flags_of, rollout_options, target_options
+from backplane.cli.commands import FAILED
 from backplane.cli.console import Console
 from backplane.cli.faults import Fault
 from backplane.cli.session import Command, operate, remembered
@@ -100,6 +101,8 @@ async def _known_there(command: Command, run: str) -> str:
     }
     if len(found) == 1:
         return found.pop()
+    if not outcome.good and outcome.error is not None:
+        raise Fault(f"{FAILED}{outcome.error}", outcome.exit_code)
     command.tell(outcome)
     if found:
         raise Fault(f"several runs begin with {run}: type more of it", ExitCode.USAGE)

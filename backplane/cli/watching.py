@@ -35,6 +35,10 @@ EVENTS: Final = 10
 MAX_KNOWN: Final = 10_000
 """Changes that are remembered to have been told."""
 
+RETURN: Final = 15.0
+"""Seconds after a broker has come back until who is silent is called so: services, too, must find
+it again."""
+
 _CALM: Final = frozenset(
     {"stopping", "draining", "paused", "breaker open", "changed", "ok"},
 )
@@ -79,6 +83,7 @@ class Watch:
         self._roster = Roster()
         self._roster.see(expected, now())
         self._away = False
+        self._back = float("-inf")  # when the broker came back
         self._drawn: tuple[int, int] | None = None
 
     # What is seen.
@@ -93,7 +98,9 @@ class Watch:
         first, before = self.code is None, self._names
         # With a filter a run cannot know who is missing; here it was seen that they match.
         lost = [name for name in outcome.perhaps if name in before]
-        self._rows = fleet.rows(outcome, lost)
+        if self._away:
+            self._back = self._now()
+        self._rows = self._returning(fleet.rows(outcome, lost), before)
         self._names = {row.identity: row for row in self._rows}
         self.code = fleet.exit_code(outcome, self._rows)
         there = {*outcome.discovered, *outcome.late, *(each.sender for each in outcome.answers)}
@@ -109,6 +116,17 @@ class Watch:
         for change in self._seen:
             self._told.pop(change, None)
         self._draw()
+
+    def _returning(self, rows: Sequence[Row], before: Mapping[str, Row]) -> list[Row]:
+        """Leave those as they were who may not have found the broker again."""
+        if self._now() - self._back >= RETURN:
+            return list(rows)
+        return [
+            attrs.evolve(before[row.identity], text="not heard since the broker is back")
+            if row.condition == "silent" and row.identity in before
+            else row
+            for row in rows
+        ]
 
     def away(self) -> None:
         """Show that there is no broker."""

@@ -28,6 +28,7 @@ class ExitCode(enum.IntEnum):
     STOPPED = 5
     USAGE = 64
     UNREACHABLE = 69
+    UNWRITTEN = 74
     CREDENTIALS = 77
     INTERRUPTED = 130
 

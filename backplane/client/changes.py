@@ -88,7 +88,8 @@ def asked(verb: str, flags: Flags) -> tuple[str, dict[str, Any] | None]:
             both = [name for name in flags.given if name in ("--for", "--in")]
             text = f"--cancel calls the shutdown off, so {both[0]} means nothing with it"
             raise ValueError(text)
-        return "end", wanted("shutdown", None, flags)
+        # Where none is scheduled there is nothing to call off, as the operator wants it.
+        return "end", {**wanted("shutdown", None, flags), "all": True}
     if flags.delay is not None and verb != "shutdown":
         raise ValueError(f"{verb} has no --in; shutdown has")
     if flags.breaker is not None:

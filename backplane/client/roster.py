@@ -217,7 +217,7 @@ class Rosters:
         if path is None:
             return {}
         try:
-            rosters = dict(_rosters(read_json(path)))
+            rosters = dict(_rosters(read_json(path, {"version": VERSION, "rosters": []})))
         except (OSError, ValueError) as error:
             self._complain(path, f"cannot be used ({_reason(error)}), so nobody is expected")
             return {}
@@ -280,8 +280,6 @@ class Rosters:
 
 
 def _rosters(document: Any) -> Iterator[tuple[tuple[str, str], Roster]]:
-    if document is None:
-        return
     if not isinstance(document, dict) or document.get("version") != VERSION:
         raise ValueError("not a roster of this version")
     entries = document.get("rosters")

@@ -147,9 +147,7 @@ class Runs:
         if self._path is None:
             return []
         try:
-            document = read_json(self._path)
-            if document is None:
-                return []
+            document = read_json(self._path, {"runs": []})
             return [_record(each) for each in document["runs"]]
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             self._warn(f"{self._path}: cannot be used ({type(error).__name__}); it begins anew")

@@ -37,6 +37,7 @@ class BackgroundReactor:
         self.reactor: Any = _make()
         self.reactor.installNameResolver(ImpatientResolver(self.reactor))
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._home: int | None = None  # while it runs: later threads may get the same ident
         self._up: Future[None] = Future()
         # No lock guards these: a signal handler may stop what its own thread is asking something.
         self._waiting: set[Future[Any]] = set()
@@ -46,7 +47,7 @@ class BackgroundReactor:
     @property
     def here(self) -> bool:
         """Whether the caller is in the reactor's thread."""
-        return threading.get_ident() == self._thread.ident
+        return threading.get_ident() == self._home
 
     @property
     def over(self) -> bool:
@@ -135,6 +136,13 @@ class BackgroundReactor:
             self.reactor.stop()
 
     def _run(self) -> None:
+        self._home = threading.get_ident()
+        try:
+            self._go()
+        finally:
+            self._home = None
+
+    def _go(self) -> None:
         reactor = self.reactor
         thread = threadable.ioThread
         try:

@@ -145,6 +145,7 @@ class StreamTests(SynchronousTestCase):
             console.note("still here")
             console.flush()
             self.assertEqual((out.writes, err.getvalue()), (1, "still here\n"))
+            self.assertFalse(console.lost)
 
     def test_full(self) -> None:
         """Output that is lost on a full disk is told, once."""
@@ -157,6 +158,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(
             err.getvalue(), "backplane: error: standard output: No space left on device\n"
         )
+        self.assertTrue(console.lost)
 
     def test_closed(self) -> None:
         """No standard streams at all."""

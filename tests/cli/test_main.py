@@ -177,6 +177,11 @@ class WordTests(MainCase):
             ("demo ping --timeout .", "is not a time"),
             ("demo ping --expect 0", "0"),
             ("demo ping --expect many", "many"),
+            ("demo ping --insecure --only ok", "--only is for -o table"),
+            ("demo pause --for 91d", "'91d' is not between 1s and 90d"),
+            ("demo pause --for 0s", "'0s' is not between 1s and 90d"),
+            ("demo pause --for 0.5s", "'0.5s' is not between 1s and 90d"),
+            ("demo pause --for soon", "is not a time such as 90s"),
             ("demo ping -F", "-F"),
             ("completion ksh", "ksh"),
             ("ddl nosuch", "there is no agent 'nosuch'"),
@@ -184,6 +189,17 @@ class WordTests(MainCase):
             ("help nosuch", "nosuch"),
         ):
             self.assertIn(words, self.usage(*line.split()), line)
+        for args, words in (
+            (["pause", "--reason", "one\ntwo"], "--reason is one line"),
+            (["end", "--reason", "a\u2028b"], "--reason is one line"),
+            (["pause", "--reason", " "], "1 to 200 characters"),
+            (["loglevel", "debug", "--logger", ""], "--logger is empty"),
+            (["loglevel", "reset", "--logger", " "], "--logger is empty"),
+            (["end", "--breaker", ""], "--breaker is empty"),
+            (["extend", "--for", "1m", "--what", ""], "--what is empty"),
+            (["end", "--change", "", "--logger", "x"], "--change is empty"),
+        ):
+            self.assertIn(words, self.usage("demo", *args), args)
         for args in (
             ["-F", ""],
             ["-I", ""],
@@ -222,6 +238,21 @@ class WordTests(MainCase):
     def test_hostile_words(self) -> None:
         """What was pasted is shown escaped."""
         self.assertIn(r"\x1b", self.usage("demo", "\x1b[2J"))
+
+
+class OutputTests(MainCase):
+    """Where the output goes."""
+
+    def test_full(self) -> None:
+        """Output that cannot be written is an error, whatever was shown."""
+        for args in (["--help"], ["ddl", "backplane"], ["completion", "bash"]):
+            err = io.StringIO()
+            with open("/dev/full", "w") as full, redirect_stdout(full), redirect_stderr(err):
+                code = module.main(args)
+            self.assertEqual((code, err.getvalue().count("standard output: ")), (74, 1), args)
+
+    if not Path("/dev/full").exists():
+        test_full.skip = "there is no /dev/full"  # type: ignore[attr-defined]
 
 
 class HelpTests(MainCase):

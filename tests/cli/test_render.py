@@ -190,7 +190,7 @@ class RenderTests(SynchronousTestCase):
             "to": "open",
             "who": "choria=sre",
         }
-        data = {
+        data: dict[str, Any] = {
             "state": "draining",
             "in_flight": 3,
             "breakers": {"search": "closed", "payments": "open"},

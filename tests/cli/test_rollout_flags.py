@@ -58,6 +58,12 @@ class RolloutFlagTests(MainCase):
             ("demo pause --insecure --apply b -F a=b", "the plan says who is meant"),
             ("demo pause --insecure --apply b --limit 1", "the plan says who is meant"),
             ("demo pause --insecure --limit-seed 1", "--limit-method random"),
+            ("demo pause --insecure --sleep 2", "--sleep means nothing without --batch"),
+            (
+                "demo pause --insecure --gate-timeout 2",
+                "--gate-timeout means nothing without --gate",
+            ),
+            ("demo pause --insecure --limit-method random", "means nothing without --limit"),
         ):
             ran = self.run_main(*line.split())
             self.assertEqual((ran.code, ran.out, ran.jobs), (64, "", []), (line, ran))

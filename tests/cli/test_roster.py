@@ -88,6 +88,8 @@ class RosterCommandTests(MainCase):
         self.assertEqual(self.run_main("roster", "-o", "names").out, "demo/two\ndemo/one\n")
         self.assertEqual(self.run_main("roster", "demo", "--forget", "nobody").code, 1)
         self.assertIn("the service", self.usage("roster", "--forget", "one"))
+        self.assertIn("--clear forgets", self.usage("roster", "demo", "--clear", "--forget", "one"))
+        self.assertEqual(self.run_main("--insecure", "roster", "-o", "names").out.count("\n"), 2)
         self.run_main("roster", "--clear")
         self.assertEqual(self.run_main("roster").out, "")
 

@@ -16,7 +16,7 @@ from backplane.choria.events import lifecycle_event
 from backplane.cli.console import Console
 from backplane.cli.fitting import cells, cut, fitted
 from backplane.cli.status import Look, doubt
-from backplane.cli.watching import Watch, everybody
+from backplane.cli.watching import RETURN, Watch, everybody
 from backplane.client.lifecycle import read_lifecycle
 from backplane.errors import DecodeError
 from backplane.nats.client import Message
@@ -50,6 +50,7 @@ class WatchingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.out: io.StringIO = io.StringIO()
         self.poked = 0
+        self.now = 1_700_000_000.0
 
     def watch(self, form: str = "text", *, all_of: bool = True, **environ: str) -> Watch:
         console = Console(self.out, io.StringIO(), {"NO_COLOR": "1", **environ})
@@ -60,7 +61,7 @@ class WatchingTests(SynchronousTestCase):
             "demo",
             everybody=all_of,
             poke=self.poke,
-            now=lambda: 1_700_000_000.0,
+            now=lambda: self.now,
         )
 
     def poke(self) -> None:
@@ -199,6 +200,23 @@ class WatchingTests(SynchronousTestCase):
         watch.away()
         self.assertIn("the broker is away", self.take())
         self.assertIn("the broker is back", self.look(watch, answer("a", **WELL)))
+
+    def test_returning(self) -> None:
+        """Services need a while to find the broker again; until then nobody is called silent."""
+        watch = self.watch()
+        self.look(watch, answer("a", **WELL), answer("b", **WELL))
+        watch.away()
+        self.take()
+        missing = {"roster": frozenset({"a", "b", "c"})}
+        text = self.look(watch, answer("a", **WELL), **missing)
+        self.assertIn("the broker is back", text)
+        self.assertNotIn("b  ", text)
+        self.assertIn("c  is new: silent", text)
+        self.now += RETURN - 1
+        self.assertEqual(self.look(watch, answer("a", **WELL), **missing), "")
+        self.now += 2
+        text = self.look(watch, answer("a", **WELL), **missing)
+        self.assertRegex(text, r"^\S+ b  ok → silent\n$")
 
     def test_jsonl(self) -> None:
         """A document for each instance at first, then for each thing that happens."""

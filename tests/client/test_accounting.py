@@ -70,7 +70,7 @@ class ExitCodeTests(SynchronousTestCase):
 
     def test_values(self) -> None:
         """The numbers themselves."""
-        self.assertEqual([int(code) for code in ExitCode], [0, 1, 2, 3, 4, 5, 64, 69, 77, 130])
+        self.assertEqual([int(code) for code in ExitCode], [0, 1, 2, 3, 4, 5, 64, 69, 74, 77, 130])
 
     def test_silent(self) -> None:
         """Once for each answer that is missing, and not when nothing was sent."""

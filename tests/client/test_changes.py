@@ -41,7 +41,9 @@ class AskedTests(SynchronousTestCase):
         flags = Flags(reason="old")
         data = {"target": "shutdown", "to": "now", "why": "old"}
         self.assertEqual(asked("shutdown", flags), ("change", data))
-        self.assertEqual(asked("shutdown", Flags(cancel=True)), ("end", {"target": "shutdown"}))
+        self.assertEqual(
+            asked("shutdown", Flags(cancel=True)), ("end", {"target": "shutdown", "all": True})
+        )
         later: dict[str, object] = {"target": "shutdown", "to": "now", "for": 300}
         self.assertEqual(asked("shutdown", Flags(delay=299.5)), ("change", later))
 

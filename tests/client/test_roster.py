@@ -180,7 +180,15 @@ class RostersTests(SynchronousTestCase):
         """What cannot be read is a warning, once, and is written anew."""
         self.see("one")
         path = self.folder / "roster" / "app.json"
-        for text in ("{", "[]", '{"version": 2}', '{"version": 1, "rosters": [{}]}', "[" * 100_000):
+        texts = (
+            "{",
+            "[]",
+            "null",
+            '{"version": 2}',
+            '{"version": 1, "rosters": [{}]}',
+            "[" * 100_000,
+        )
+        for text in texts:
             path.write_text(text)
             rosters = Rosters(str(self.folder), self.warnings.append)
             self.assertEqual(rosters.read("app", 1000.0), {}, text[:20])

@@ -41,6 +41,28 @@ class ThreadTests(QuietCase):
             """
         )
 
+    def test_stopped_later(self) -> None:
+        """Threads that come after its own are not taken for it, though one gets its ident."""
+        self.succeed(
+            """
+            def stop():
+                together.wait(30)
+                stopped.append(management.stop())
+
+            for number in range(3):
+                management = start_in_thread(config, RecordingApplication())
+                management.when_ready(30)
+                assert management.stop()
+                together, stopped = threading.Barrier(20), []
+                threads = [threading.Thread(target=stop) for _ in range(20)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join(30)
+                assert stopped == [True] * 20, stopped
+            """
+        )
+
     def test_stopped_while_starting(self) -> None:
         """Whoever starts it hears of it, or has one that is stopped; nothing is left."""
         self.succeed(

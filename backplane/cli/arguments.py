@@ -23,6 +23,7 @@ from backplane.cli.steps import rollout_of, rollout_options
 from backplane.client.changes import MAX_REASON, Flags
 
 __all__ = [
+    "BREAKER_NAME",
     "LEASE_FLAGS",
     "Action",
     "Commands",
@@ -42,8 +43,8 @@ __all__ = [
 
 BREAKER_NAME: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 
-_BREAKS: Final = frozenset({"Cc", "Zl", "Zp"})
-"""Unicode's categories of control characters, and of the ends of lines."""
+_BREAKS: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's categories of control characters, bytes that are no text, and ends of lines."""
 
 _ASKING: Final = frozenset({"--help", "-h", "--version"})
 
@@ -304,7 +305,7 @@ def flags_of(given: dict[str, Any]) -> Flags:
     if reason is not None and not 0 < len(reason) <= MAX_REASON:
         raise click.UsageError(f"--reason is a text of 1 to {MAX_REASON} characters")
     if reason is not None and any(unicodedata.category(char) in _BREAKS for char in reason):
-        raise click.UsageError("--reason is one line, without control characters")
+        raise click.UsageError("--reason is one line of text, without control characters")
     if breaker is not None and not BREAKER_NAME.fullmatch(breaker):
         raise click.UsageError(f"--breaker {breaker[:60]!r}: names have a-z, 0-9, _, . and -")
     return Flags(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
 import click
 
 from backplane.cli.arguments import (
+    BREAKER_NAME,
     Lease,
     Spoken,
     flags_of,
@@ -23,6 +25,8 @@ from backplane.client.accounting import ExitCode
 from backplane.client.changes import LEVELS, level_target, wanted
 
 __all__ = ["end_command", "extend_command", "loggers_command", "loglevel_command"]
+
+_TARGET: Final = re.compile(rf"app|shutdown|log:.*|breaker:{BREAKER_NAME.pattern}")
 
 _LOGGERS: Final[Columns] = (
     ("LOGGER", "logger"),
@@ -77,10 +81,14 @@ def _part(given: dict[str, Any]) -> dict[str, Any]:
     if "change" in values:
         return {"change": values["change"]}
     if "breaker" in values:
-        return {"target": f"breaker:{values['breaker']}"}
+        values["what"] = f"breaker:{values['breaker']}"
     if "logger" in values:
         return {"target": level_target(values["logger"])}
-    return {"target": values.get("what", "app")}
+    target = values.get("what", "app")
+    if not _TARGET.fullmatch(target):
+        text = f"--what {target[:60]!r} is none of app, breaker:NAME, log:, log:LOGGER, shutdown"
+        raise Fault(text, ExitCode.USAGE)
+    return {"target": target}
 
 
 @click.command(cls=Spoken)

@@ -49,7 +49,8 @@ class Console:
     :param environ: ``NO_COLOR`` and ``TERM`` are looked at.
     :ivar form: in which lists are written; one of :data:`backplane.cli.formats.FORMS`.
     :ivar only: of which answers, one of :data:`backplane.cli.formats.ONLY`, or ``None``.
-    :ivar lost: whether standard output could not be written; a reader that has gone is none.
+    :ivar gone: whether standard output leads nowhere any more, as its reader has gone or it
+        could not be written; ``lost``: the latter.
     :ivar live: whether progress can be shown on standard error; ``screen``: whether standard
         output is a terminal that can be drawn on.
     """
@@ -65,7 +66,7 @@ class Console:
         self._environ = environ
         self.form = "text"
         self.only: str | None = None
-        self.lost = False
+        self.gone = self.lost = False
         self._open = 0  # characters of the line that progress has written
 
     def without_colour(self) -> None:
@@ -76,7 +77,7 @@ class Console:
         """Write a line to standard output; ``before`` comes first and has no colour."""
         self._end_line()
         painted = _painted(text, colour) if self._colour_out else text
-        self._out = _write(self._out, f"{before}{painted}\n", self._lost)
+        self._write_out(f"{before}{painted}\n")
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -102,15 +103,15 @@ class Console:
         # Each line over the one before: what is erased first flickers.
         text = "".join(f"{line}\x1b[K\n" for line in painted)
         start = "\x1b[2J\x1b[H" if anew else "\x1b[H"
-        self._out = _write(self._out, f"{start}{text}\x1b[J", self._lost)
+        self._write_out(f"{start}{text}\x1b[J")
 
     def print_json(self, value: object) -> None:
         """Write a value as JSON, piece by piece: the text for a large fleet is not held whole."""
         self._end_line()
         chunks = json.JSONEncoder(indent=2).iterencode(value)
         while piece := "".join(islice(chunks, _CHUNKS)):
-            self._out = _write(self._out, piece, self._lost)
-        self._out = _write(self._out, "\n", self._lost)
+            self._write_out(piece)
+        self._write_out("\n")
 
     def note(self, text: str, colour: str | None = None) -> None:
         """Write a line to standard error."""
@@ -143,8 +144,12 @@ class Console:
 
     def flush(self) -> None:
         """Write what is still held, as far as somebody reads it."""
-        self._out = _write(self._out, "", self._lost)
+        self._write_out("")
         self._err = _write(self._err, "")
+
+    def _write_out(self, text: str) -> None:
+        out, self._out = self._out, _write(self._out, text, self._lost)
+        self.gone = self.gone or self._out is not out
 
     def _lost(self, error: OSError) -> None:
         """Say that output is lost, a full disk for example: nobody chose that."""

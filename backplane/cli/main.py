@@ -254,6 +254,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = result if isinstance(result, int) else 0
     except click.UsageError as error:
         text = " ".join(error.format_message().split()).rstrip(".")
+        if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+            # Which flags there are depends on the command.
+            text = f"{error.ctx.command_path}: {text}"
         hint = "" if as_json else ", try --help"
         code = complain(console, text + hint, ExitCode.USAGE, as_json)
     except Fault as fault:

@@ -273,13 +273,13 @@ def prepare(console: Console, given: Mapping[str, Any]) -> Asked:
     if console.only is not None and console.form in ("text", "json"):
         raise click.UsageError("--only is for -o table, jsonl and names")
     as_json, verbose = console.form == "json", who.pop("verbose")
+    who["rollout"] = rollout_of(who)
     settings = setup.load(config, insecure, os.environ)
     for warning in settings.config.warnings:
         console.note(f"backplane: warning: {safe(warning)}")
     if not settings.config.color:
         console.without_colour()
     who["nodes"] = setup.read_nodes(who["nodes"], who["service"])
-    who["rollout"] = rollout_of(who)
     who["discovery_timeout"] = who["discovery_timeout"] or settings.config.discovery_timeout
     no_roster = who.pop("no_roster")
     checked_job("ping", None, who)

@@ -25,6 +25,7 @@ from backplane.client.fleet import Row
 from backplane.client.lifecycle import read_lifecycle
 from backplane.client.roster import Roster
 from backplane.errors import DecodeError
+from backplane.nats.backoff import LAST_DELAY
 from backplane.nats.client import Message
 
 __all__ = ["Watch", "differences"]
@@ -35,9 +36,9 @@ EVENTS: Final = 10
 MAX_KNOWN: Final = 10_000
 """Changes that are remembered to have been told."""
 
-RETURN: Final = 15.0
+RETURN: Final = 1.5 * LAST_DELAY + 5.0
 """Seconds after a broker has come back until who is silent is called so: services, too, must find
-it again."""
+it again, and wait so long at most between two tries."""
 
 _CALM: Final = frozenset(
     {"stopping", "draining", "paused", "breaker open", "changed", "ok"},

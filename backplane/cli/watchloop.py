@@ -1,6 +1,7 @@
 """The loop of ``status --watch``: connect, look, rest, look again, until it is to end.
 
-A broker that goes away is waited for. What happens makes it look sooner.
+A broker that goes away is waited for. What happens makes it look sooner. It ends when nobody
+reads any more what it writes.
 """
 
 from __future__ import annotations
@@ -129,11 +130,12 @@ class _Watching:
                 code = fault.code
             if self._stopped:
                 return ExitCode.INTERRUPTED
-            if self._late() or not _lost(code):
+            if self._over() or not _lost(code):
                 return code if self._watch.code is None else self._watch.code
             self._watch.away()
-            await self._pause(RETRY, RETRY)
-            if self._stopped or self._late():
+            if not self._console.gone:
+                await self._pause(RETRY, RETRY)
+            if self._stopped or self._over():
                 return ExitCode.INTERRUPTED if self._stopped else self._code()
 
     def _code(self) -> ExitCode:
@@ -164,8 +166,9 @@ class _Watching:
                 raise Fault(str(outcome.error), outcome.exit_code)
             watch.looked(outcome)
             taken = self._reactor.seconds() - began
-            await self._pause(max(HASTE, taken * SHARE), self._interval)
-            if self._stopped or self._late():
+            if not self._console.gone:
+                await self._pause(max(HASTE, taken * SHARE), self._interval)
+            if self._stopped or self._over():
                 return ExitCode.OK
             if not client.is_connected:
                 return ExitCode.UNREACHABLE
@@ -188,6 +191,10 @@ class _Watching:
 
     def _left(self) -> float | None:
         return None if self._end is None else max(0.001, self._end - self._reactor.seconds())
+
+    def _over(self) -> bool:
+        """Say whether it ends by itself: the time is over, or nobody reads on."""
+        return self._late() or self._console.gone
 
     def _late(self) -> bool:
         return self._end is not None and self._reactor.seconds() >= self._end

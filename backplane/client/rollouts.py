@@ -11,17 +11,20 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from backplane.client import gates
 from backplane.client.accounting import Answer, Outcome
 from backplane.client.asking import Run
 from backplane.client.batches import Steps, pick, split
+from backplane.client.changes import MAX_REASON
 from backplane.client.courses import Batch
 from backplane.client.discovery import DiscoveryRule
 from backplane.client.gates import HealthGate
 from backplane.client.jobs import Job
 from backplane.client.plans import Plan, expectations
 from backplane.client.states import State
+from backplane.logs import printable
 
 __all__ = ["Course", "Told", "read_states"]
 
@@ -30,6 +33,9 @@ LOOK: Final = 5.0
 
 UNDO: Final = 12.0
 """Seconds that they may take to undo."""
+
+AGAIN: Final = 0.5
+"""Seconds after which they are asked again that are still doing it."""
 
 Ask = Callable[[Job, Mapping[str, int]], Awaitable[Outcome]]
 """Does a job with services that are known."""
@@ -186,9 +192,23 @@ class Course:
         """Take back what was changed so far, also where the answer failed or did not come."""
         names = self.steps.touched
         self._told.undoing(names, self.steps.halted)
-        why = f"{self._job.spoken} stopped: {self.steps.halted}"[:200]
+        # It may tell what a health check said, and what that is a service would refuse.
+        why = printable(f"{self._job.spoken} stopped: {self.steps.halted}")[:MAX_REASON]
         job = _other(self._job, "end", {"run": run.request_id, "why": why}, UNDO)
-        self.undone = await self._ask(job, {name: run.found[name] for name in names})
+        names_left = {name: run.found[name] for name in names}
+        end = self._clock.seconds() + UNDO
+        outcome = await self._ask(job, names_left)
+        # Where it is being done just now it can be taken back only then.
+        while busy := {each.sender for each in outcome.answers if _busy(each)}:
+            if self._clock.seconds() >= end or run.stopped:
+                break
+            await deferLater(self._clock, AGAIN)
+            if run.stopped:
+                break
+            again = await self._ask(job, {name: names_left[name] for name in busy})
+            others = [each for each in outcome.answers if each.sender not in busy]
+            outcome = attrs.evolve(outcome, answers=(*others, *again.answers))
+        self.undone = outcome
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was done as JSON-able values."""
@@ -208,6 +228,10 @@ class Course:
                 "silent": list(undone.silent),
             },
         }
+
+
+def _busy(answer: Answer) -> bool:
+    return not answer.reply.ok and answer.reply.data.get("reason") == "busy"
 
 
 async def _coroutine(waited: Awaitable[bool]) -> bool:

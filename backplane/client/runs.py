@@ -147,8 +147,10 @@ class Runs:
         if self._path is None:
             return []
         try:
-            document = read_json(self._path, {"runs": []})
-            return [_record(each) for each in document["runs"]]
+            runs = read_json(self._path, {"runs": []})["runs"]
+            if not isinstance(runs, list):
+                raise TypeError("no list of runs")
+            return [_record(each) for each in runs]
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             self._warn(f"{self._path}: cannot be used ({type(error).__name__}); it begins anew")
             return []

@@ -40,6 +40,11 @@ class Waiting:
         return self._stop is not None or self.late
 
     @property
+    def stopped(self) -> bool:
+        """Whether it was stopped, by whomever."""
+        return self._stop is not None
+
+    @property
     def late(self) -> bool:
         """Whether nobody has stopped it, and its time is over."""
         return self._stop is None and self._clock.seconds() >= self._end

@@ -93,6 +93,7 @@ class Changes:
         self.targets = targets(self.ledger.value)
         self.leases = Leases(history, self, clock, now, log)
         self._versions: Counter[str] = Counter()
+        self._under_way: dict[str, Step] = {}  # by target; where a thread was left, too
 
     def load(self) -> None:
         """Take what earlier processes have kept."""
@@ -189,6 +190,7 @@ class Changes:
     ) -> str | None:
         """Do a step; return what the application shows, ``None`` where it does not say."""
         target = step.target
+        self._under_way[target] = step
         self._touched(target)
         if step.kind != "reinstate":
             self.leases.unrestored.discard(target)
@@ -202,6 +204,7 @@ class Changes:
             raise
         self._touched(target)
         done = self.ledger.settle(step, seen or step.to, self.now(), restored=restored)
+        self._returned(step)
         self.history.save(target)
         self.leases.schedule()
         if not done and not lenient:
@@ -234,16 +237,33 @@ class Changes:
         self.history.save(step.target)
         self.leases.schedule()
         if isinstance(error, GeneratorExit) or not self.leases.running:
+            self._returned(step)
             return
-        self._look_at(step)
-        if isinstance(error, Overdue) and error.left is not None:
-            error.left.addCallback(lambda _: self._look_at(step))
+        left = error.left if isinstance(error, Overdue) else None
+        self._look_at(step, last=left is None)
+        if left is not None:
+            left.addCallback(lambda _: self._look_at(step, last=True))
 
-    def _look_at(self, step: Step) -> None:
-        """See what a step that failed has done all the same, now or in a thread later."""
-        Deferred.fromCoroutine(self._look_after(step)).addErrback(
+    def _look_at(self, step: Step, last: bool) -> None:
+        """See what a step that failed has done all the same, now or in a thread later.
+
+        :param last: whether it does nothing more afterwards.
+        """
+        looked = Deferred.fromCoroutine(self._look_after(step)).addErrback(
             lambda failure: self._log.failure("the application was not seen", failure)
         )
+        if last:
+            looked.addCallback(lambda _: self._returned(step))
+
+    def _returned(self, step: Step) -> None:
+        """A step is not under way any more."""
+        if self._under_way.get(step.target) is step:
+            del self._under_way[step.target]
+
+    def under_way(self, run: str) -> Step | None:
+        """Return what a run wants and the application has not done yet, ``None`` for nothing."""
+        under_way = self._under_way.values()
+        return next((step for step in under_way if step.makes and step.makes.run == run), None)
 
     async def _look_after(self, step: Step) -> None:
         target, ledger = step.target, self.ledger

@@ -297,23 +297,21 @@ class ChangeActions:
         return (await self.book.make(who, SHUTDOWN, to, expect=expect)).change
 
     async def _end(self, request: ActionRequest) -> dict[str, Any]:
-        data, ledger = request.data, self.book.ledger
+        data = request.data
         _one_of(data, "change", "run", "target")
-        target, ids = data.get("target"), [data["change"]] if data.get("change") else []
-        if data.get("run"):
-            ids = [change.id for change in ledger.of_run(data["run"])]
-        elif target:
+        await self.book.leases.restored()
+        ending, target = Ending(self.book, asked(request)), data.get("target") or ""
+        if target:
             self.book.targets.check(target)
             await self.book.look(target)
-            if not data.get("all"):  # none is as good as all
-                ids = [self._newest_of(target).id]
-        await self.book.leases.restored()
-        ending = Ending(self.book, asked(request))
-        if target and data.get("all"):
+        if data.get("run"):
+            await ending.run(data["run"])
+        elif data.get("change"):
+            await ending.change(data["change"])
+        elif data.get("all"):  # none is as good as all
             await ending.all(target)
         else:
-            for each in ids:
-                await ending.change(each)
+            await ending.change(self._newest_of(target).id)
         found = ending.found
         if found["refused"] and not found["ended"]:
             text = "; ".join(each["text"] for each in found["refused"][:10])

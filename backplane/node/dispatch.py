@@ -252,7 +252,8 @@ class Dispatcher:
                 age = self._clock.seconds() - change.started
                 return _refused(
                     f"{change.action}, asked by {change.caller_id} {age:.0f} s ago, "
-                    "has not returned"
+                    "has not returned",
+                    "busy",
                 )
             self._change = _Change(
                 request.agent, request.action, request.caller_id, self._clock.seconds()
@@ -350,9 +351,10 @@ def _left_thread(result: object) -> Deferred[None] | None:
     return error.left if isinstance(error, Overdue) else None
 
 
-def _refused(text: str) -> Deferred[Any]:
+def _refused(text: str, reason: str = "") -> Deferred[Any]:
     refused: Deferred[Any] = Deferred()
-    refused.errback(Failure(ActionError(text, StatusCode.UNKNOWN_ERROR)))
+    data = {"reason": reason} if reason else None
+    refused.errback(Failure(ActionError(text, StatusCode.UNKNOWN_ERROR, data)))
     return refused
 
 

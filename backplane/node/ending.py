@@ -39,6 +39,19 @@ class Ending:
             "nothing": not (self._ended or self._refused),
         }
 
+    async def run(self, run: str) -> None:
+        """Take back what a run has changed; what it has not changed yet is refused.
+
+        :raises Overdue: when the application has not returned.
+        """
+        book = self._book
+        step = book.under_way(run)
+        for change in book.ledger.of_run(run):
+            await self.change(change.id)
+        if step is not None and step.makes is not None:
+            text = f"{step.what}, asked by {step.who}, has not returned"
+            self._refuse(step.makes.id, step.target, "busy", text)
+
     async def change(self, change_id: str) -> None:
         """Take one change back.
 

@@ -145,7 +145,7 @@ class StreamTests(SynchronousTestCase):
             console.note("still here")
             console.flush()
             self.assertEqual((out.writes, err.getvalue()), (1, "still here\n"))
-            self.assertFalse(console.lost)
+            self.assertEqual((console.gone, console.lost), (True, False))
 
     def test_full(self) -> None:
         """Output that is lost on a full disk is told, once."""
@@ -158,12 +158,13 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(
             err.getvalue(), "backplane: error: standard output: No space left on device\n"
         )
-        self.assertTrue(console.lost)
+        self.assertEqual((console.gone, console.lost), (True, True))
 
     def test_closed(self) -> None:
         """No standard streams at all."""
         console = Console(None, None, {})
         console.print("one")
+        self.assertFalse(console.gone)
         console.note("two")
         console.flush()
         closed = io.StringIO()

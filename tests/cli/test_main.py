@@ -186,16 +186,23 @@ class WordTests(MainCase):
             ("completion ksh", "ksh"),
             ("ddl nosuch", "there is no agent 'nosuch'"),
             ("ddl backplane --format xml", "xml"),
+            ("--insecure ddl backplane", "backplane ddl: No such option '--insecure'"),
+            ("demo ping --nosuch", "backplane exec: No such option '--nosuch'"),
             ("help nosuch", "nosuch"),
         ):
             self.assertIn(words, self.usage(*line.split()), line)
         for args, words in (
             (["pause", "--reason", "one\ntwo"], "--reason is one line"),
             (["end", "--reason", "a\u2028b"], "--reason is one line"),
+            (["extend", "--for", "1m", "--reason", "a\x1b[2Jb"], "--reason is one line"),
+            (["undo", "deadbeef", "--reason", "a\tb"], "--reason is one line"),
+            (["drain", "--reason", "a\udcffb"], "--reason is one line of text"),
             (["pause", "--reason", " "], "1 to 200 characters"),
             (["loglevel", "debug", "--logger", ""], "--logger is empty"),
             (["loglevel", "reset", "--logger", " "], "--logger is empty"),
             (["end", "--breaker", ""], "--breaker is empty"),
+            (["end", "--breaker", "A"], "'breaker:A' is none of app, breaker:NAME"),
+            (["end", "--what", "nonsense"], "'nonsense' is none of app, breaker:NAME"),
             (["extend", "--for", "1m", "--what", ""], "--what is empty"),
             (["end", "--change", "", "--logger", "x"], "--change is empty"),
         ):
@@ -245,7 +252,13 @@ class OutputTests(MainCase):
 
     def test_full(self) -> None:
         """Output that cannot be written is an error, whatever was shown."""
-        for args in (["--help"], ["ddl", "backplane"], ["completion", "bash"]):
+        for args in (
+            ["--help"],
+            ["demo", "ping", "--help"],
+            ["ddl", "backplane"],
+            ["completion", "bash"],
+            ["roster", "-o", "json"],
+        ):
             err = io.StringIO()
             with open("/dev/full", "w") as full, redirect_stdout(full), redirect_stderr(err):
                 code = module.main(args)

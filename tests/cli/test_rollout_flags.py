@@ -59,6 +59,8 @@ class RolloutFlagTests(MainCase):
             ("demo pause --insecure --apply b --limit 1", "the plan says who is meant"),
             ("demo pause --insecure --limit-seed 1", "--limit-method random"),
             ("demo pause --insecure --sleep 2", "--sleep means nothing without --batch"),
+            ("demo pause --sleep 2", "--sleep means nothing without --batch"),
+            ("demo end --sleep 2", "--sleep means nothing without --batch"),
             (
                 "demo pause --insecure --gate-timeout 2",
                 "--gate-timeout means nothing without --gate",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from twisted.internet.defer import Deferred
+
 from backplane.choria.rpc import ActionError
 from backplane.cli.faults import Fault
 from backplane.client.batches import Size
@@ -49,6 +51,14 @@ class BatchTests(RollingCase):
         self.assertIn("Not touched: 2\n  three\n  two\n", shown)
         self.assertIn("one is not healthy: the disk is full", self.err.getvalue())
         self.assertGreaterEqual(self.harness.clock.seconds() - began, 4.0)
+
+    def test_gate_lines(self) -> None:
+        """Whatever the health check says, it is taken back."""
+        self.apps["one"].health = ("the disk\nis\tfull \x1b[2J" + "x" * 500, False)
+        outcome = self.do("pause", batch=Size(3), gate=True, gate_timeout=2.0, undo=True)
+        self.assertEqual(outcome.exit_code, 2)
+        self.assertEqual(set(self.paused().values()), {False})
+        self.assertIn("Taken back on 3 of 3 service(s)\n", self.out.getvalue())
 
     def test_gate_waits(self) -> None:
         """What becomes healthy within the time goes on."""
@@ -131,6 +141,21 @@ class BatchTests(RollingCase):
         self.assertEqual(set(self.paused().values()), {False})
         self.assertIn("Taken back on 2 of 2 service(s)\n", self.out.getvalue())
         self.assertEqual(len(outcome.untouched), 3)
+
+    def test_time_slow(self) -> None:
+        """What is done only then is waited for, and taken back."""
+        app, clock = self.apps["five"], self.harness.clock
+
+        def pause() -> Deferred[None]:
+            done: Deferred[None] = Deferred()
+            clock.callLater(7.0, done.callback, None)
+            return done.addCallback(lambda _: setattr(app, "_paused", True))
+
+        self.patch(app, "pause", pause)
+        outcome = self.do("pause", identities=["five"], timeout=5.0, undo=True)
+        self.assertEqual((outcome.exit_code, outcome.halted), (2, "1 failure"))
+        self.assertIn("Taken back on 1 of 1 service(s)\n", self.out.getvalue())
+        self.assertFalse(app.paused())
 
     def test_time_gate(self) -> None:
         """Likewise when it is over while the gate is waited for, of the last batch too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,20 @@ from tests.client.test_fleet import WELL
 BROKER = "broker.example.net"
 
 
+class Output(io.StringIO):
+    """A stream that can be written until it cannot.
+
+    :ivar error: then raised.
+    """
+
+    error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        if self.error is not None:
+            raise self.error
+        return super().write(text)
+
+
 class LoopTests(SynchronousTestCase):
     """On a harness; two instances."""
 
@@ -37,7 +52,8 @@ class LoopTests(SynchronousTestCase):
         self.peers.add("one", "two")
         for name in ("one", "two"):
             self.peers.replies[name] = [(0.01, reply(data=WELL))]
-        self.out = io.StringIO()
+        self.out = Output()
+        self.err = io.StringIO()
         self.connections = 0
         self.patch(watchloop, "connected", self.connected)
 
@@ -73,7 +89,7 @@ class LoopTests(SynchronousTestCase):
             as_json=False,
             verbose=False,
         )
-        console = Console(self.out, io.StringIO(), {"NO_COLOR": "1"})
+        console = Console(self.out, self.err, {"NO_COLOR": "1"})
         clock = self.harness.clock
         return watchloop.watched(asked, clock, console, Look(), 5.0)
 
@@ -173,6 +189,37 @@ class LoopTests(SynchronousTestCase):
         self.harness.broker.drop_all()
         self.harness.advance(9)
         self.assertEqual(self.successResultOf(watching), ExitCode.OK)
+
+    def test_nobody_reads(self) -> None:
+        """It ends with what it cannot write any more, with the code of the last look."""
+        watching, _ = self.watch()
+        self.harness.advance(2)
+        self.out.error = BrokenPipeError()
+        self.harness.advance(20)
+        self.assertNoResult(watching)  # there was nothing to write
+        self.peers.replies["two"] = [(0.01, reply(data={**WELL, "healthy": False}))]
+        self.harness.advance(6)
+        self.assertEqual(self.successResultOf(watching), ExitCode.FAILED)
+        self.assertEqual(self.err.getvalue(), "")
+
+    def test_nobody_reads_of_the_broker(self) -> None:
+        """The same, when what cannot be written is that there is no broker."""
+        watching, _ = self.watch()
+        self.harness.advance(2)
+        self.out.error = BrokenPipeError()
+        self.harness.network.fail_dns(BROKER)
+        self.harness.broker.drop_all()
+        self.harness.advance(2)
+        self.assertEqual(self.successResultOf(watching), ExitCode.OK)
+
+    def test_full(self) -> None:
+        """Output that was never written ends it after the first look."""
+        self.out.error = OSError(errno.ENOSPC, "No space left on device")
+        watching, _ = self.watch()
+        self.harness.advance(1)
+        self.assertEqual(self.successResultOf(watching), ExitCode.OK)
+        self.assertEqual(self.looks(), 1)
+        self.assertEqual(self.err.getvalue().count("standard output: "), 1)
 
     def test_interrupted_while_away(self) -> None:
         """Ctrl-C ends it at once, also then."""

@@ -78,7 +78,18 @@ class RunsTests(SynchronousTestCase):
     def test_damaged(self) -> None:
         """A file that cannot be read is a warning, and begins anew."""
         self.folder.mkdir()
-        for text in ("", "[]", "{", "null", '{"runs": 5}', '{"runs": [{"run": 5}]}', "[" * 100_000):
+        texts = (
+            "",
+            "[]",
+            "{",
+            "null",
+            '{"runs": 5}',
+            '{"runs": {}}',
+            '{"runs": [null]}',
+            '{"runs": [{"run": 5}]}',
+            "[" * 100_000,
+        )
+        for text in texts:
             self.path.write_text(text)
             self.assertRaises(RunNotFound, self.runs.find, "demo", "n", "aaaa")
             self.assertIn("cannot be used", self.warnings.pop())

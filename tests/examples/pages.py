@@ -137,7 +137,7 @@ _VARIABLE: Final = (
     (re.compile(r"\(in \d[\w ]*\)"), "(in SPAN)"),
     (re.compile(r"\b\d+ under way\b"), "N under way"),
     (re.compile(r"\b\d+ms\b"), "Nms"),
-    (re.compile(r"\b\d+[dhm]( \d+[hms])?\b"), "SPAN"),
+    (re.compile(r"\b\d{1,6}[dhm]( \d+[hms])?\b"), "SPAN"),
     (re.compile(r"\b\d+(\.\d+)?s\b"), "Ns"),
     (re.compile(r"(?<![\d.])\d+\.\d+\.\d+(?![\d.])"), "VERSION"),
     (re.compile(r"\b([0-9a-f]{32}|[0-9a-f]{8})\b"), "ID"),

@@ -487,6 +487,10 @@ class FailureTests(ChangesCase):
         asked = {"target": "app", "to": "paused"}
         self.assertIn(late, self.refused("change", **asked, **{"for": 30}).message)
         self.assertIn(late, self.refused("resume").message)
+        (run,) = {each["run"] for each in self.state()["history"] if each["target"]}
+        refused = self.refused("end", run=run)  # it may be done yet
+        self.assertIn(late, refused.message)
+        self.assertEqual(refused.data["reason"], "busy")
         ((function, done),) = threads
         done.callback(function())
         (live,) = self.state()["live"]

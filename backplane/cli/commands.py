@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from backplane.cli.console import Console, safe
 from backplane.cli.formats import show_outcome
-from backplane.cli.render import Spinner, absences, render
+from backplane.cli.render import Spinner, absences, doubts, remarks, render
 from backplane.cli.rollouts import Approval, Steps, check, gone, read_plan, show_steps
 from backplane.cli.session import Command, Session
 from backplane.client.accounting import ExitCode, Outcome, Stop
@@ -132,6 +132,9 @@ async def perform(command: Command, job: Job, *, show: bool = True) -> Outcome:
             return outcome
         show_outcome(outcome, console, command.as_json)
         if console.form not in ("text", "json"):
+            for line in remarks(outcome) if console.form == "names" else doubts(outcome):
+                if line:
+                    console.note(line)
             complain(outcome, console)
             _tell_run(run, console, course.undone)
         return outcome

@@ -65,7 +65,7 @@ def question(job: Job, meant: int, found: int, warning: str = "") -> Question | 
         return None
     everyone = job.everyone and meant == found
     number = f"all {meant}" if everyone else f"{meant} of {found}" if meant < found else str(meant)
-    what = f"{safe(job.spoken)} {number} service(s) of {safe(job.service)}"
+    what = f"{safe(_deed(job))} {number} service(s) of {safe(job.service)}"
     if stops(job):
         if everyone and meant > 1:
             return Question(f"{what}: type {job.service} to do it: ", job.service, needed=True)
@@ -73,6 +73,16 @@ def question(job: Job, meant: int, found: int, warning: str = "") -> Question | 
     if everyone or meant > FEW or warning:
         return Question(f"{what}? [y/N] ")
     return None
+
+
+def _deed(job: Job) -> str:
+    """Return what is done to services, as one says it before their number."""
+    target = job.data.get("target")
+    kind, _, name = target.partition(":") if isinstance(target, str) else ("", "", "")
+    if job.action == "end" and kind == "shutdown":
+        return "call off the shutdown of"
+    part = {"breaker": f"breaker {name} on", "log": f"logger {name} on"}.get(kind, "")
+    return f"{job.spoken} {part}" if name and part else job.spoken
 
 
 def stops(job: Job) -> bool:

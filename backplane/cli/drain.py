@@ -58,7 +58,7 @@ class Drained:
             if answer.sender not in said:
                 continue
             if state == "running":
-                self.gone[answer.sender] = "it takes work again: somebody has ended the drain"
+                self.gone[answer.sender] = "it takes work again: the drain was ended, or is over"
             known = isinstance(count, int) and not isinstance(count, bool)
             said[answer.sender] = count if known else None
         self.left = {name: count for name, count in said.items() if name not in self.gone}

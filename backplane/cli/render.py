@@ -17,7 +17,7 @@ from backplane.cli.console import Console, safe
 from backplane.cli.instance import show_info
 from backplane.client.accounting import Answer, Outcome, unable
 
-__all__ = ["Spinner", "absences", "doubts", "failure", "failures", "render"]
+__all__ = ["Spinner", "absences", "doubts", "failure", "failures", "remarks", "render"]
 
 _QUIET: Final = frozenset({"pause", "resume", "flip", "shutdown", "change", "amend"})
 FEW: Final = 10
@@ -73,7 +73,7 @@ def render(outcome: Outcome, console: Console, verbose: bool) -> None:
     if outcome.action in ("change", "amend"):
         for line in telling.changed(answers, time.time()):
             console.print(f"  {line}")
-    for line in _remarks(outcome):
+    for line in remarks(outcome):
         console.print(line, "yellow")
     milliseconds = round(outcome.request_seconds * 1000)
     console.print()
@@ -107,7 +107,7 @@ def failures(outcome: Outcome) -> Iterator[str]:
         yield f"  {safe(answer.sender)}  {failure(answer)}"
     if len(outcome.failed) > MAX_NAMES:
         yield f"  … and {len(outcome.failed) - MAX_NAMES} more"
-    for line in _remarks(outcome):
+    for line in remarks(outcome):
         if line:
             yield line
 
@@ -211,7 +211,8 @@ def _dicts(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _remarks(outcome: Outcome) -> Iterator[str]:
+def remarks(outcome: Outcome) -> Iterator[str]:
+    """Make the lines of who did not answer, and of what is odd; some are empty."""
     yield from _named(
         ("No answer from", outcome.silent), ("Found too late to be asked", outcome.late)
     )

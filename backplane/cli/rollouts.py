@@ -279,8 +279,11 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _write(plan: Plan, path: str) -> None:
-    place = os.path.abspath(path)
+    # Through a link, as everything else is written.
+    place = os.path.realpath(path)
     try:
+        if path == "-" or (os.path.exists(place) and not os.path.isfile(place)):
+            raise FileExistsError(None, "a plan is written into a regular file")
         if not os.path.isdir(os.path.dirname(place)):  # it would be made, and be a surprise
             raise FileNotFoundError(None, "there is no such folder")
         write_json(place, plan.as_dict())

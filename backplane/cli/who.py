@@ -12,7 +12,7 @@ from backplane.cli.console import Console
 from backplane.cli.formats import Columns, show_rows, table
 from backplane.cli.history import listed
 from backplane.cli.session import Command, operate
-from backplane.cli.telling import ago, dicts, until
+from backplane.cli.telling import ago, dicts, moment, until
 from backplane.client.accounting import ExitCode, Outcome
 
 __all__ = ["live", "who_command"]
@@ -88,6 +88,8 @@ def _joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     names: dict[tuple[Any, ...], list[str]] = {}
     for number, row in enumerate(rows):
         ends = None if row["until"] is None else round(row["until"])
+        if row["target"] == "shutdown":  # each instance has its own moment
+            row = {**row, "lasts": moment(row["to"], now), "to": "scheduled"}
         said = tuple(row[name] for name in ("target", "to", "who", "why", "run"))
         key = (*said, ends, None if row["run"] else number)
         found.setdefault(key, dict(row))
@@ -96,6 +98,7 @@ def _joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         many, ends = sorted(set(names[key])), row["until"]
         row["on"] = many[0] if len(many) == 1 else f"{len(many)}: {listed(many)}"
         row["since"] = ago(row["made"], now)
-        row["lasts"] = "no end" if ends is None else until(ends, now).removeprefix("until ")
+        if "lasts" not in row:
+            row["lasts"] = "no end" if ends is None else until(ends, now).removeprefix("until ")
         row["short"] = row["run"][:8] or None
     return list(found.values())

@@ -120,7 +120,7 @@ class State:
 
     def __str__(self) -> str:
         shown = [
-            f"{name} {value}"
+            "shutdown scheduled" if name == "shutdown" else f"{name} {value}"
             for name, value in self.targets.items()
             if value != _NORMAL.get(name.partition(":")[0])
         ]
@@ -172,9 +172,12 @@ def forecast(action: str, data: Mapping[str, Any], state: State | None) -> Forec
     value = state.targets.get(target, "")
     if to == "flip":
         to = "paused" if value == "running" else "running"
+    if target == "shutdown" and value not in ("", "none"):
+        return Forecast("unable", "a shutdown is scheduled already, and is to be called off first")
     if value == to:
         return Forecast("same", f"{target} is {to} already")
-    lease = f" for {data['for']} s" if "for" in data else ""
+    word = "in" if target == "shutdown" else "for"
+    lease = f" {word} {data['for']} s" if "for" in data else ""
     return Forecast("change", f"{target}: {value or 'unknown'} → {to}{lease}")
 
 

@@ -50,6 +50,9 @@ before the action's own deadline."""
 INFO_PATIENCE: Final = 0.8
 """Seconds that ``info`` waits for the health check and the facts: it answers within one."""
 
+SOON: Final = 10.0
+"""A shutdown within so many seconds, and the longest random delay, is what is asked for."""
+
 NOT_CHECKED: Final = Health(None, False, "unknown", None)
 """The health of what cannot be checked."""
 
@@ -288,6 +291,8 @@ class BackplaneAgent(ChangeActions, Agent):
     )
     async def shutdown(self, request: ActionRequest) -> dict[str, Any]:
         """Schedule the shutdown; a second request within the delay schedules nothing new."""
+        if self._stopping.scheduled and self._stopping.left > SOON + self._max_stop_delay:
+            raise self.scheduled_already()  # it would be told as done, and be done much later
         if not self._stopping.scheduled:
             delay = self.stop_delay()
             await self.shut_down_in(asked(request), delay)

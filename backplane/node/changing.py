@@ -276,14 +276,16 @@ class ChangeActions:
                     f"time ahead, at most {MAX_LEASE} seconds"
                 )
         if self._stopping.scheduled:
-            top = self.book.ledger.top(SHUTDOWN)
-            raise ActionError(
-                f"a shutdown is scheduled already, by {'somebody' if top is None else top.who}; "
-                "end it first",
-                data={"reason": "unexpected"},
-            )
+            raise self.scheduled_already()
         delay = self.stop_delay() if seconds is None else seconds
         return await self.shut_down_in(asked(request), delay, request.data.get("expect") or None)
+
+    def scheduled_already(self) -> ActionError:
+        """Return the refusal of a shutdown where one is scheduled."""
+        top = self.book.ledger.top(SHUTDOWN)
+        who = "somebody" if top is None else top.who
+        text = f"a shutdown is scheduled already, by {who}; call it off first"
+        return ActionError(text, data={"reason": "unexpected"})
 
     async def shut_down_in(self, who: Asked, delay: float, expect: str | None = None) -> Change:
         """Schedule a shutdown.

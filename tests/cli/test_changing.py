@@ -46,7 +46,7 @@ class DrainedTests(SynchronousTestCase):
         self.assertEqual(found.stragglers, {"a": 3})
         self.assertEqual(found.drained, ["b"])
         self.assertEqual(found.silent, ["c"])
-        self.assertIn("somebody has ended the drain", found.gone["d"])
+        self.assertIn("it takes work again: the drain was ended", found.gone["d"])
         self.assertFalse(found.done)
         self.assertEqual(found.exit_code, ExitCode.SILENT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -170,6 +171,16 @@ class BatchTests(RollingCase):
         self.assertEqual((outcome.exit_code, outcome.halted), (0, ""))
         self.assertEqual(set(self.paused().values()), {True})
 
+    def test_names(self) -> None:
+        """What is piped into the next command leaves who did not answer on standard error."""
+        self.form = "names"
+        self.harness.result_of(self.managements["two"].stopService())
+        outcome = self.do("pause", identities=["one", "two"])
+        self.assertEqual((outcome.exit_code, self.out.getvalue()), (4, "app/one\n"))
+        self.assertIn("No answer from: 1\n  two\n", self.err.getvalue())
+        outcome = self.do("resume", expect=9)
+        self.assertIn("Expected 9 service(s), 4 answered\n", self.err.getvalue())
+
     def test_long(self) -> None:
         """Requests of later batches are as fresh as the first."""
         _, waiting = self.begin("pause", batch=Size(1), sleep=600.0)
@@ -253,6 +264,30 @@ class PlanTests(RollingCase):
         with self.assertRaises(Fault) as caught:
             self.do("pause", apply="-")
         self.assertIn("--apply takes a file", caught.exception.text)
+
+    def test_place(self) -> None:
+        """Only a regular file is replaced, also through a link; a device or a pipe is not."""
+        pipe, link, real = (Path(f"{self.path}.{name}") for name in ("pipe", "link", "real"))
+        os.mkfifo(pipe)
+        link.symlink_to(real)
+        for path in (str(pipe), "-", os.devnull):
+            with self.assertRaises(Fault) as caught:
+                self.do("pause", plan=path)
+            self.assertIn("written into a regular file; nothing was sent", caught.exception.text)
+        self.assertTrue(pipe.is_fifo())
+        real.write_text("old")
+        self.do("pause", plan=str(link))
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(self.do("pause", apply=str(real)).exit_code, 0)
+
+    def test_scheduled(self) -> None:
+        """A shutdown that is scheduled is in the way of another."""
+        data = {"target": "shutdown", "to": "now", "for": 3600}
+        self.assertEqual(self.do("change", data=data, verb="shutdown", yes=True).exit_code, 0)
+        outcome = self.do("change", data=data, verb="shutdown", dry_run=True)
+        self.assertEqual(outcome.exit_code, 2)
+        self.assertIn("shutdown scheduled", self.out.getvalue())
+        self.assertIn("is to be called off first", self.out.getvalue())
 
     def test_new_instance(self) -> None:
         """A sixth one: 5, and nothing is sent."""
@@ -338,6 +373,24 @@ class QuestionTests(RollingCase):
         self.assertEqual(
             self.asker.asked[0], "shutdown all 5 service(s) of app: type app to do it: "
         )
+
+    def test_words(self) -> None:
+        """What is asked says what is done, and to which part."""
+        for action, data, verb, words in (
+            ("end", {"target": "shutdown", "all": True}, "shutdown", "call off the shutdown of"),
+            ("change", {"target": "breaker:a", "to": "open"}, "pause", "pause breaker a on"),
+            (
+                "change",
+                {"target": "log:a.b", "to": "debug"},
+                "loglevel debug",
+                "debug logger a.b on",
+            ),
+            ("change", {"target": "log:", "to": "debug"}, "debuglvl", "debuglvl"),
+            ("amend", {"target": "app", "for": 60}, "extend", "extend"),
+        ):
+            self.asker = Answers("n")
+            self.assertEqual(self.do(action, data=data, verb=verb).exit_code, 5)
+            self.assertIn(f"{words} all 5 service(s) of app? [y/N] ", self.asker.asked[0])
 
     def test_flip(self) -> None:
         """A fleet whose members differ is warned of, and asks."""

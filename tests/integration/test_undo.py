@@ -102,6 +102,14 @@ class UndoTests(FleetCase):
         ran = self.good("shutdown", "--cancel", "-I", first)
         self.assertIn("the shutdown is called off", ran.out)
         self.assertEqual(self.told("state")[first], "running")
+        self.good("shutdown", "--in", "3h", "--yes", *self.everybody())
+        text = self.good("who", *self.everybody()).out
+        self.assertEqual(text.count("shutdown"), 1, text)
+        self.assertRegex(text, r"shutdown +scheduled .*\(in (3h|2h 59m)\).* 4: app1")
+        ran = self.good("shutdown", "-I", first, code=2)
+        self.assertIn("scheduled already, by ", ran.out)
+        self.good("shutdown", "--cancel", *self.everybody())
+        self.assertEqual(set(self.told("state").values()), {"running"})
 
 
 class SecureUndoTests(UndoTests):

@@ -375,6 +375,19 @@ class TargetTests(ChangesCase):
         self.assertIn("shutdown", self.app.calls)
         self.assertIn("has begun", self.refused("end", target="shutdown").message)
 
+    def test_shutdown_twice(self) -> None:
+        """One that is soon is what was asked for; one much later is in the way, and said."""
+        self.manage(self.app)
+        self.data("shutdown")
+        self.data("shutdown")
+        self.data("end", data={"target": "shutdown"})
+        self.change("shutdown", "now", **{"for": 3600})
+        text = f"a shutdown is scheduled already, by {ME}; call it off first"
+        self.assertEqual(self.refused("shutdown").message, text)
+        self.assertEqual(self.refused("change", target="shutdown", to="now").message, text)
+        self.harness.advance(60)
+        self.assertNotIn("shutdown", self.app.calls)
+
     def test_shutdown_times(self) -> None:
         """Times that are over, or none, are refused."""
         self.manage(self.app)

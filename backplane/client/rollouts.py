@@ -195,20 +195,16 @@ class Course:
         # It may tell what a health check said, and what that is a service would refuse.
         why = printable(f"{self._job.spoken} stopped: {self.steps.halted}")[:MAX_REASON]
         job = _other(self._job, "end", {"run": run.request_id, "why": why}, UNDO)
-        names_left = {name: run.found[name] for name in names}
         end = self._clock.seconds() + UNDO
-        outcome = await self._ask(job, names_left)
+        self.undone = await self._ask(job, {name: run.found[name] for name in names})
         # Where it is being done just now it can be taken back only then.
-        while busy := {each.sender for each in outcome.answers if _busy(each)}:
+        while busy := {each.sender for each in self.undone.answers if _busy(each)}:
+            await deferLater(self._clock, AGAIN)
             if self._clock.seconds() >= end or run.stopped:
                 break
-            await deferLater(self._clock, AGAIN)
-            if run.stopped:
-                break
-            again = await self._ask(job, {name: names_left[name] for name in busy})
-            others = [each for each in outcome.answers if each.sender not in busy]
-            outcome = attrs.evolve(outcome, answers=(*others, *again.answers))
-        self.undone = outcome
+            again = await self._ask(job, {name: run.found[name] for name in busy})
+            others = [each for each in self.undone.answers if each.sender not in busy]
+            self.undone = attrs.evolve(self.undone, answers=(*others, *again.answers))
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was done as JSON-able values."""

@@ -290,7 +290,10 @@ class BackplaneAgent(ChangeActions, Agent):
         aggregate=summary("delay"),
     )
     async def shutdown(self, request: ActionRequest) -> dict[str, Any]:
-        """Schedule the shutdown; a second request within the delay schedules nothing new."""
+        """Schedule the shutdown; a second request within the delay schedules nothing new.
+
+        Where one is scheduled for much later it is refused.
+        """
         if self._stopping.scheduled and self._stopping.left > SOON + self._max_stop_delay:
             raise self.scheduled_already()  # it would be told as done, and be done much later
         if not self._stopping.scheduled:

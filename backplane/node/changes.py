@@ -93,7 +93,7 @@ class Changes:
         self.targets = targets(self.ledger.value)
         self.leases = Leases(history, self, clock, now, log)
         self._versions: Counter[str] = Counter()
-        self._under_way: dict[str, Step] = {}  # by target; where a thread was left, too
+        self._under_way: list[Step] = []  # those whose thread was left, too
 
     def load(self) -> None:
         """Take what earlier processes have kept."""
@@ -190,7 +190,7 @@ class Changes:
     ) -> str | None:
         """Do a step; return what the application shows, ``None`` where it does not say."""
         target = step.target
-        self._under_way[target] = step
+        self._under_way.append(step)
         self._touched(target)
         if step.kind != "reinstate":
             self.leases.unrestored.discard(target)
@@ -257,13 +257,13 @@ class Changes:
 
     def _returned(self, step: Step) -> None:
         """A step is not under way any more."""
-        if self._under_way.get(step.target) is step:
-            del self._under_way[step.target]
+        if step in self._under_way:
+            self._under_way.remove(step)
 
     def under_way(self, run: str) -> Step | None:
         """Return what a run wants and the application has not done yet, ``None`` for nothing."""
-        under_way = self._under_way.values()
-        return next((step for step in under_way if step.makes and step.makes.run == run), None)
+        steps = (step for step in self._under_way if step.makes and step.makes.run == run)
+        return next(steps, None)
 
     async def _look_after(self, step: Step) -> None:
         target, ledger = step.target, self.ledger

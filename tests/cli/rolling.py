@@ -14,10 +14,9 @@ from backplane.cli.session import Command, Session
 from backplane.client.accounting import Outcome
 from backplane.client.batches import Rollout
 from backplane.client.jobs import make_job
-from backplane.client.run import Operator
-from backplane.nats.client import NatsClient
 from backplane.service import Management
 from backplane.testing import Harness, RecordingApplication
+from tests.cli.sessions import session_on
 
 __all__ = ["Answers", "RollingCase"]
 
@@ -60,20 +59,7 @@ class RollingCase(SynchronousTestCase):
 
     def begin(self, action: str, **who: Any) -> tuple[Session, Deferred[Outcome]]:
         """Begin a job; flags of a rollout are told by their names."""
-        harness = self.harness
-        client = NatsClient(
-            "broker.example.net:4222", harness.clock, endpoint=harness.endpoint, retry=False
-        )
-        client.startService()
-        self.addCleanup(lambda: harness.result_of(client.stopService()))
-        operator = Operator(
-            client,
-            harness.clock,
-            caller_id="choria=sre.choria",
-            identity="here",
-            now=harness.clock.seconds,
-        )
-        session = Session(client, operator, who.get("timeout"))
+        session = session_on(self.harness, self, who.get("timeout"))
         self.out, self.err = io.StringIO(), io.StringIO()
         console = Console(self.out, self.err, {"NO_COLOR": "1"})
         console.form = self.form

@@ -13,12 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from backplane.choria.rpc import RpcReply
 from backplane.cli.console import Console
-from backplane.cli.session import Command, Session
+from backplane.cli.session import Command
 from backplane.cli.threads import stalls, threads
 from backplane.client.accounting import Answer, ExitCode, Outcome
-from backplane.client.run import Operator
-from backplane.nats.client import NatsClient
 from backplane.testing import Harness, RecordingApplication
+from tests.cli.sessions import session_on
 
 SECRET = "hunter2-in-a-local"
 Verb = Callable[[Command], Coroutine[Any, Any, ExitCode]]
@@ -56,19 +55,7 @@ class FleetTests(ShownCase):
 
     def perform(self, verb: Verb, console: Console, **how: Any) -> int:
         harness = self.harness
-        client = NatsClient(
-            "broker.example.net:4222", harness.clock, endpoint=harness.endpoint, retry=False
-        )
-        client.startService()
-        self.addCleanup(lambda: harness.result_of(client.stopService()))
-        operator = Operator(
-            client,
-            harness.clock,
-            caller_id="choria=sre.choria",
-            identity="here",
-            now=harness.clock.seconds,
-        )
-        session = Session(client, operator, None)
+        session = session_on(harness, self)
         verbose = how.pop("verbose", False)
         who = {"service": "app", **how}
         command = Command(session, console, who, as_json=False, verbose=verbose)

@@ -11,12 +11,11 @@ from twisted.internet.defer import Deferred
 from backplane.cli import undo
 from backplane.cli.console import Console
 from backplane.cli.faults import Fault
-from backplane.cli.session import Command, Session
+from backplane.cli.session import Command
 from backplane.client.accounting import ExitCode
-from backplane.client.run import Operator
 from backplane.client.runs import Runs
-from backplane.nats.client import NatsClient
 from tests.cli.rolling import RollingCase
+from tests.cli.sessions import session_on
 
 Work = Callable[[Command], Awaitable[ExitCode]]
 
@@ -37,19 +36,7 @@ class UnknownTests(RollingCase):
         console = Console(out, out, {})
         undo.undo_command.main([service, run], standalone_mode=False, obj=console)
         harness = self.harness
-        client = NatsClient(
-            "broker.example.net:4222", harness.clock, endpoint=harness.endpoint, retry=False
-        )
-        client.startService()
-        self.addCleanup(lambda: harness.result_of(client.stopService()))
-        operator = Operator(
-            client,
-            harness.clock,
-            caller_id="choria=sre.choria",
-            identity="here",
-            now=harness.clock.seconds,
-        )
-        session = Session(client, operator, None)
+        session = session_on(harness, self)
         runs = Runs(None, self.fail)
         command = Command(
             session, console, {"service": service}, as_json=False, verbose=False, runs=runs

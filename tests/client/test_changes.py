@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from backplane.client.changes import Flags, asked
+from backplane.client.changes import Flags, asked, means
 from backplane.client.jobs import NEEDS
 
 
@@ -46,6 +49,28 @@ class AskedTests(SynchronousTestCase):
         )
         later: dict[str, object] = {"target": "shutdown", "to": "now", "for": 300}
         self.assertEqual(asked("shutdown", Flags(delay=299.5)), ("change", later))
+
+    def test_means(self) -> None:
+        """Whatever a verb asks for is what it means, and what no other verb does."""
+        given = [
+            Flags(),
+            Flags(seconds=90),
+            Flags(reason="why"),
+            Flags(breaker="payments", seconds=5),
+            Flags(cancel=True, reason="why"),
+            Flags(delay=60),
+        ]
+        made: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        for verb in NEEDS:
+            for flags in given:
+                with contextlib.suppress(ValueError):
+                    action, data = asked(verb, flags)
+                    made.setdefault(verb, []).append((action, data or {}))
+        self.assertEqual(made.keys(), NEEDS.keys())
+        for verb, asks in made.items():
+            for other in NEEDS:
+                for action, data in asks:
+                    self.assertEqual(means(other, action, data), verb == other, (other, action))
 
     def test_refused(self) -> None:
         """A flag that a verb does not have is not ignored."""
